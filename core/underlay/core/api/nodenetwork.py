@@ -1,0 +1,182 @@
+"""SpiderNodeNetwork: what one node has at its cloud, and the hand-over between operator and agent. Pure.
+
+Named as its Node. Operator and agent write disjoint fields by server-side apply under their own field managers, so
+lists are keyed maps.
+
+Fence before release (the only way an address leaves a node):
+    operator  spec.release += {id, pool, poolUID, addresses}
+    agent     fences the addresses in its journal, then status.released += {id, fenced, held}
+    operator  removes the fenced ones from the pool (that write made ``generation``), unassigns them at the cloud, and
+              moves the entry to spec.releaseDone {id, poolUID, generation}
+    agent     lifts the fence once its own cached pool has that uid and generation or later, or a live read shows no
+              pool of that uid; then drops the id from status.released; the operator then drops the releaseDone entry
+An address still held is listed under ``held`` and stays in the pool.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from underlay.core.api.meta import API_VERSION, Conditions, ObjectMeta, keyed_by, wire_name
+
+OPERATOR_MANAGER = "underlay-operator"
+AGENT_MANAGER = "underlay-agent"
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """The operator's wish to take addresses out of a pool."""
+
+    id: str
+    pool: str
+    pool_uid: str
+    addresses: list[str]
+
+
+class ReleaseDone(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """A release that has been carried out: the pool of ``pool_uid`` lacks its addresses since ``generation``."""
+
+    id: str
+    pool: str
+    pool_uid: str
+    generation: int
+
+
+class SpiderNodeNetworkSpec(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """Written by the operator alone.
+
+    ``network_type`` and ``cooldown_seconds`` are the provider's, so that the agent needs one object.
+    """
+
+    provider: str
+    node_uid: str
+    provider_id: str
+    network_type: Literal["ipvlan", "macvlan"] = "ipvlan"
+    cooldown_seconds: int = 30
+    release: Annotated[list[Release], keyed_by("id")] = []
+    release_done: Annotated[list[ReleaseDone], keyed_by("id")] = []
+
+
+class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """The machine as the cloud knows it."""
+
+    id: str
+    type: str
+    zone: str
+    state: str
+
+
+class LimitsStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """What the instance type allows, primary addresses included."""
+
+    interfaces: int
+    ipv4_per_interface: int
+    ipv6_per_interface: int
+
+
+class InterfaceStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """One interface at the cloud.
+
+    ``addresses`` are the secondary ones, without mask; ``primary_address`` is never a pod's.
+    """
+
+    id: str
+    mac: str
+    device_index: int
+    primary: bool
+    state: str
+    subnet: str
+    ipv4_cidr: str = ""
+    ipv4_gateway: str = ""
+    ipv6_cidr: str = ""
+    ipv6_gateway: str = ""
+    primary_address: str = ""
+    addresses: list[str] = []
+    prefixes: list[str] = []
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """A cloud write that may be under way. Written before the call, removed when its outcome is in ``interfaces``.
+
+    ``token``: the client token of a create. ``before``: the addresses the interface had, for calls whose outcome is
+    found by comparing.
+    """
+
+    id: str
+    operation: Literal["createInterface", "assign", "unassign", "deleteInterface"]
+    started_at: str
+    token: str = ""
+    interface: str = ""
+    subnet: str = ""
+    count: int = 0
+    addresses: list[str] = []
+    before: list[str] = []
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """Why the node has as many addresses as it has.
+
+    ``pods`` bound or holding, ``cooling`` freed lately, ``target`` wanted, ``usable`` in pools.
+    """
+
+    pods: int
+    cooling: int
+    target: int
+    usable: int
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """A link of the node whose MAC is one of the interfaces'. Written by the agent."""
+
+    mac: str
+    name: str
+    mtu: int
+    state: Literal["up", "down"]
+    driver: str = ""
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """The agent's answer to a ``Release``: ``fenced`` are given to nobody any more, ``held`` are in use and stay."""
+
+    id: str
+    fenced: list[str]
+    held: list[str] = []
+
+
+class OperatorStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """The operator's part of the status: the body of its server-side apply. ``conditions`` holds its own types only."""
+
+    instance: InstanceStatus | None = None
+    limits: LimitsStatus | None = None
+    interfaces: Annotated[list[InterfaceStatus], keyed_by("id")] = []
+    intents: Annotated[list[Intent], keyed_by("id")] = []
+    demand: Demand | None = None
+    conditions: Conditions = []
+
+
+class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """The agent's part of the status: the body of its server-side apply. ``conditions`` holds its own types only."""
+
+    journal_epoch: str = ""
+    cooling: int = 0
+    links: Annotated[list[Link], keyed_by("mac")] = []
+    released: Annotated[list[Released], keyed_by("id")] = []
+    conditions: Conditions = []
+
+
+class SpiderNodeNetworkStatus(OperatorStatus, frozen=True, kw_only=True, rename=wire_name):
+    """Both parts, as the API server merges them (Structs cannot inherit twice, hence the agent's fields once more)."""
+
+    journal_epoch: str = ""
+    cooling: int = 0
+    links: Annotated[list[Link], keyed_by("mac")] = []
+    released: Annotated[list[Released], keyed_by("id")] = []
+
+
+class SpiderNodeNetwork(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """What one node has at its cloud. Named as its Node."""
+
+    metadata: ObjectMeta
+    spec: SpiderNodeNetworkSpec
+    status: SpiderNodeNetworkStatus | None = None
+    api_version: str = API_VERSION
+    kind: str = "SpiderNodeNetwork"

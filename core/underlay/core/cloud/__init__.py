@@ -1,0 +1,11 @@
+"""The provider seam.
+
+model    what a cloud has, as values (pure)
+driver   the verbs of a provider and their retry contract
+errors   what went wrong, named by what the caller does next
+demand   pods and claims → how many addresses a node should have (pure)
+plan     observed, demand, limits → the cheapest calls, in order (pure)
+intents  what is written before a call and how its outcome is found again (pure)
+limits   token buckets and the one retry policy, round each API operation
+registry a driver by name, from entry points
+"""

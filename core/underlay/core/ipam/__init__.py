@@ -1,0 +1,5 @@
+"""Who may have which address. Pure: values in, values out.
+
+claims     what a node has given out, freed and fenced: the ledger a journal is replayed into
+allocate   (pools, ledger, request, now) → Assigned | Shortage with the reason per pool
+"""

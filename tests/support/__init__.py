@@ -1,0 +1,1 @@
+"""What several suites share: plain API requests, generated values, small fakes with state."""
