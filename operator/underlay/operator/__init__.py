@@ -1,0 +1,8 @@
+"""What runs once per cluster: turns what each node has at its cloud into SpiderIPPools, sized by demand.
+
+main        wires the process: settings → client → Lease → reflectors, kopf, warm pool
+handlers    kopf handlers for what people write; no decisions
+providers   SpiderNetworkProviders, each with its loaded driver, its subnets and what is wrong with it
+warmpool    the shell round core.cloud: one task per dirty node; snapshot → plan → act → status
+reconcile   pure: objects → writes
+"""

@@ -1,0 +1,179 @@
+"""Cloud writes of a node: intent, call, record, in this order, so that a killed operator finds out what happened."""
+
+from ipaddress import ip_address
+from secrets import token_hex
+
+import structlog
+
+from underlay.core.api.conditions import parse_rfc3339, rfc3339
+from underlay.core.api.nodenetwork import Demand, Intent, OperatorStatus
+from underlay.core.cloud import intents
+from underlay.core.cloud.errors import CloudError, LimitReached, UnknownOutcome
+from underlay.core.cloud.model import AddressRequest, InterfaceRequest, Limits, Owner
+from underlay.core.cloud.plan import Action, Assign, Create, Delete, Release
+from underlay.core.cloud.settle import OwnWrite, learn, wrote
+from underlay.core.identity import InterfaceId, SubnetId
+from underlay.core.runtime.checkpoints import Checkpoint
+from underlay.core.runtime.clock import Clock
+from underlay.operator.nodework import Memory, NodeWork, WarmStep
+from underlay.operator.providers import Providers
+from underlay.operator.reconcile import status as render
+from underlay.operator.records import Records, operator_part
+
+
+class CloudWrites:
+    """``settle_seconds``: how long the cloud's reads may lag behind its writes."""
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        providers: Providers,
+        clock: Clock,
+        cluster: str,
+        settle_seconds: float,
+        checkpoint: Checkpoint,
+    ) -> None:
+        self._records = records
+        self._providers = providers
+        self._clock = clock
+        self._cluster = cluster
+        self._settle = settle_seconds
+        self._step = checkpoint
+        self._log = structlog.get_logger()
+
+    async def read(self, work: NodeWork, *, resync_seconds: float) -> float | None:
+        """Reads the instance when that is due; seconds until it must be read again to settle something, else None."""
+        memory, now = work.memory, self._clock.monotonic()
+        age = now - memory.read_at
+        fresh = self._settle if memory.known is not None and memory.known.unsettled else resync_seconds
+        if memory.known is None or age >= fresh:
+            read = await work.driver.instance(work.driver.instance_id(work.node.spec.provider_id or ""))
+            status = memory.network.status
+            accepted = {
+                InterfaceId(interface.id): frozenset(ip_address(text) for text in interface.addresses)
+                for interface in (status.interfaces if status else [])
+            }
+            memory.known = learn(memory.known, read, began=now, settle=self._settle, accepted=accepted)
+            memory.read_at, age = now, 0.0
+        return self._settle - age if memory.known.unsettled else None
+
+    async def carry_out(self, work: NodeWork, action: Action) -> None:
+        """Intent, cloud write, record. A refusal removes the intent; an unknown outcome leaves it to ``recover``."""
+        started_at = rfc3339(self._clock.now())
+        intent = intents.before(action, work.known.instance, id=token_hex(8), started_at=started_at)
+        await self.report(work, [*work.intents, intent])
+        self._step(WarmStep.INTENDED)
+        await self._call(work, intent)
+
+    async def recover(self, work: NodeWork, intent: Intent) -> bool:
+        """Finds out what became of an intent whose round did not end; False: the cloud does not show it yet."""
+        if intent.operation != "assign":
+            # Repeating is safe: the same token, or the same arguments.
+            await self._call(work, intent)
+            return True
+        lagging = self._clock.now() - parse_rfc3339(intent.started_at) < self._settle
+        instance = await work.driver.instance(work.known.instance.id)
+        rest = [other for other in work.intents if other.id != intent.id]
+        match intents.settle(intent, instance, lagging=lagging):
+            case intents.Done(interface=interface, added=added):
+                write = OwnWrite(at=self._clock.monotonic(), interface=interface, added=added)
+                await self._took_place(work, write, rest)
+                return True
+            case intents.NotDone():
+                await self.report(work, rest)
+                return True
+            case intents.Unclear():
+                return False
+
+    async def report(self, work: NodeWork, intents_now: list[Intent], limits: Limits | None = None) -> None:
+        """Writes the operator's part of the status, if it changed."""
+        memory, instance = work.memory, work.known.instance
+        subnets = await self._providers.subnets_of(work.provider, instance)
+        had = operator_part(memory.network)
+        conditions = had.conditions
+        if memory.plan is not None and memory.need is not None:
+            conditions = render.sufficient(
+                conditions,
+                memory.plan,
+                memory.need.pods,
+                memory.trouble,
+                now=rfc3339(self._clock.now()),
+                generation=memory.network.metadata.generation,
+            )
+        status = OperatorStatus(
+            instance=render.instance_status(instance),
+            limits=render.limits_status(limits) if limits else had.limits,
+            interfaces=[render.interface_status(interface, subnets) for interface in instance.interfaces],
+            intents=intents_now,
+            demand=_demand(memory) or had.demand,
+            conditions=conditions,
+        )
+        memory.network = await self._records.write_status(memory.network, status)
+
+    async def _call(self, work: NodeWork, intent: Intent) -> None:
+        rest = [other for other in work.intents if other.id != intent.id]
+        try:
+            write = await self._cloud_write(work, intent)
+        except UnknownOutcome:
+            raise
+        except CloudError as error:
+            if isinstance(error, LimitReached) and error.what == "instance":
+                attached = [item for item in work.known.instance.interfaces if item.device_index is not None]
+                work.memory.interface_limit = len(attached)
+            await self.report(work, rest)
+            raise
+        self._step(WarmStep.CALLED)
+        await self._took_place(work, write, rest)
+
+    async def _took_place(self, work: NodeWork, write: OwnWrite, rest: list[Intent]) -> None:
+        work.memory.known = wrote(work.known, write)
+        work.provider.subnets_read = float("-inf")
+        await self.report(work, rest)
+        self._step(WarmStep.RECORDED)
+        self._log.info(
+            "cloud.written",
+            node=work.name,
+            interface=write.interface,
+            added=len(write.added) + (len(write.created.addresses) if write.created else 0),
+            removed=len(write.removed),
+            deleted=write.deleted,
+        )
+
+    async def _cloud_write(self, work: NodeWork, intent: Intent) -> OwnWrite:
+        now = self._clock.monotonic
+        match intents.again(intent, work.known.instance):
+            case Create(subnet=subnet, device_index=index, count=count):
+                made = await work.driver.create_interface(self._request(work, intent.token, subnet, index, count))
+                return OwnWrite(at=now(), interface=made.id, created=made)
+            case Assign(interface=interface, count=count):
+                added = await work.driver.assign(interface, AddressRequest(count=count))
+                return OwnWrite(at=now(), interface=interface, added=added)
+            case Release(interface=interface, addresses=addresses):
+                await work.driver.unassign(interface, addresses)
+                return OwnWrite(at=now(), interface=interface, removed=addresses)
+            case Delete(interface=interface):
+                await work.driver.delete_interface(interface)
+                return OwnWrite(at=now(), interface=interface, deleted=True)
+
+    def _request(self, work: NodeWork, token: str, subnet: SubnetId, index: int, count: int) -> InterfaceRequest:
+        instance, spec = work.known.instance, work.provider.value.spec
+        primary = next(interface for interface in instance.interfaces if interface.primary)
+        return InterfaceRequest(
+            token=token,
+            instance=instance.id,
+            device_index=index,
+            subnet=subnet,
+            security_groups=tuple(spec.security_groups.ids) or primary.security_groups,
+            count=count,
+            owner=Owner(cluster=self._cluster, node=work.node.metadata.uid or ""),
+            description=f"underlay: pods of node {work.name}",
+            tags=spec.interfaces.tags,
+        )
+
+
+def _demand(memory: Memory) -> Demand | None:
+    if memory.plan is None or memory.need is None:
+        return None
+    cooling = memory.network.status.cooling if memory.network.status else 0
+    return Demand(pods=memory.need.pods, cooling=cooling, target=memory.plan.target, usable=memory.plan.usable)

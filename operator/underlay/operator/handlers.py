@@ -1,0 +1,35 @@
+"""kopf handlers for SpiderNetworkProvider: they pass on what people wrote; nothing is decided here."""
+
+import asyncio
+
+import kopf
+import msgspec
+
+from underlay.core.api.meta import GROUP, VERSION
+from underlay.core.api.networkprovider import SpiderNetworkProvider
+from underlay.operator.providers import Providers
+
+
+def registry(providers: Providers, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
+    """The handlers, bound to ``providers``, which live in ``loop`` (kopf runs in another thread)."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.event(GROUP, VERSION, "spidernetworkproviders", registry=handlers)
+    async def provider(event: kopf.RawEvent, **_: object) -> None:
+        value = msgspec.convert(event["object"], SpiderNetworkProvider)
+        gone = event["type"] == "DELETED"
+        work = providers.remove(value.metadata.name) if gone else providers.put(value)
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+    return handlers
+
+
+def settings() -> kopf.OperatorSettings:
+    """No peering, since our Lease decides who works; names of its own, since Spiderpool's belong to our reconcilers."""
+    chosen = kopf.OperatorSettings()
+    chosen.peering.standalone = True
+    chosen.persistence.finalizer = "underlay.spidernet.io/operator"
+    chosen.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="underlay.spidernet.io")
+    chosen.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix="underlay.spidernet.io")
+    chosen.posting.enabled = False
+    return chosen

@@ -1,0 +1,204 @@
+"""The operator's process: settings → client → Lease → reflectors, kopf and warm pool.
+
+``underlay-operator --config FILE``
+"""
+
+import argparse
+import asyncio
+import logging as stdlib_logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import kopf
+import structlog
+from prometheus_client import start_http_server
+
+from underlay.core.api.ippool import NODE_LABEL, SpiderIPPool
+from underlay.core.api.kubernetes import Namespace, Node, Pod
+from underlay.core.api.nodenetwork import SpiderNodeNetwork
+from underlay.core.cloud.limits import CallGate
+from underlay.core.kube.access import access
+from underlay.core.kube.client import KubeClient
+from underlay.core.kube.events import Recorder
+from underlay.core.kube.lease import Leader, Terms
+from underlay.core.kube.reflector import Change, Reflector
+from underlay.core.runtime import logging
+from underlay.core.runtime.aio import supervise
+from underlay.core.runtime.checkpoints import Checkpoint, passing
+from underlay.core.runtime.clock import RealClock
+from underlay.core.runtime.config import load
+from underlay.operator import handlers
+from underlay.operator.providers import Providers, close_all
+from underlay.operator.reports import Reports
+from underlay.operator.settings import Settings
+from underlay.operator.warmpool import Views, WarmPool
+
+
+def main() -> None:
+    """Runs until SIGTERM or SIGINT; exit code 1 when the lease was lost."""
+    parser = argparse.ArgumentParser(
+        prog="underlay-operator", description="Maps what nodes have at their cloud into SpiderIPPools"
+    )
+    parser.add_argument("--config", type=Path, help="settings file (JSON or YAML); defaults work inside a cluster")
+    settings = load(Settings, parser.parse_args().config)
+    logging.configure("underlay-operator", settings.log_level)
+    asyncio.run(_until_signal(settings))
+
+
+async def _until_signal(settings: Settings) -> None:
+    task = asyncio.ensure_future(run(settings))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        structlog.get_logger().info("operator.stopped")
+
+
+async def run(
+    settings: Settings, *, checkpoint: Checkpoint = passing, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Waits for the lease, then leads until it is lost (``LeaseLost``) or cancelled. ``ready``: it leads."""
+    if settings.metrics_address:
+        host, _, port = settings.metrics_address.rpartition(":")
+        start_http_server(int(port), host)
+    clock = RealClock()
+    client = KubeClient.connect(settings.kubeconfig, user_agent="underlay-operator")
+    leader = Leader(
+        client,
+        clock=clock,
+        namespace=settings.lease_namespace,
+        name=settings.lease_name,
+        identity=settings.identity or f"{socket.gethostname()}-{os.getpid()}",
+        terms=Terms(
+            duration_seconds=settings.lease_seconds,
+            renew_seconds=settings.renew_seconds,
+            retry_seconds=settings.retry_seconds,
+        ),
+    )
+    try:
+        await leader.run(lambda: _lead(client, clock, leader, settings, checkpoint, ready))
+    finally:
+        await client.close()
+
+
+async def _lead(
+    client: KubeClient,
+    clock: RealClock,
+    leader: Leader,
+    settings: Settings,
+    checkpoint: Checkpoint,
+    ready: Callable[[], None],
+) -> None:
+    cluster = (await client.get(Namespace, "kube-system")).metadata.uid or ""
+    recorder = Recorder(client, clock=clock, component="underlay-operator")
+    reports = Reports(client=client, clock=clock, recorder=recorder)
+    views = Views(
+        nodes=Reflector(client, Node, clock=clock),
+        pods=Reflector(client, Pod, clock=clock, fields="spec.nodeName!="),
+        pools=Reflector(client, SpiderIPPool, clock=clock, labels=NODE_LABEL),
+        networks=Reflector(client, SpiderNodeNetwork, clock=clock),
+    )
+    views.pods.store.index("node", lambda pod: (pod.spec.node_name,))
+    views.pools.store.index("node", lambda pool: (pool.metadata.labels.get(NODE_LABEL),))
+    providers = Providers(
+        client=client,
+        clock=clock,
+        cluster=cluster,
+        make_gate=lambda: CallGate(clock=clock, lease=leader.held, timeout_seconds=settings.call_seconds),
+        changed=reports.changed,
+        nodes_of=lambda name: sum(network.spec.provider == name for network in views.networks.store.items()),
+    )
+    pool = WarmPool(
+        client=client,
+        clock=clock,
+        settings=settings,
+        cluster=cluster,
+        providers=providers,
+        views=views,
+        recorder=recorder,
+        checkpoint=checkpoint,
+    )
+    providers.subscribe(pool.all_dirty)
+    _mark_dirty(views, pool)
+    try:
+        await supervise(
+            nodes=views.nodes.run(),
+            pods=views.pods.run(),
+            pools=views.pools.run(),
+            networks=views.networks.run(),
+            events=recorder.run(),
+            reports=reports.run(providers),
+            handlers=_kopf(settings.kubeconfig, providers),
+            warmpool=_when_synced(views, pool, ready),
+        )
+    finally:
+        await close_all(providers)
+
+
+def _mark_dirty(views: Views, pool: WarmPool) -> None:
+    """Whatever concerns a node makes it dirty."""
+
+    def pod(change: Change[Pod]) -> None:
+        if change.object.spec.node_name:
+            pool.dirty(change.object.spec.node_name)
+
+    def node_pool(change: Change[SpiderIPPool]) -> None:
+        for node in change.object.spec.node_name or []:
+            pool.dirty(node)
+
+    views.nodes.subscribe(lambda change: pool.dirty(change.object.metadata.name))
+    views.networks.subscribe(lambda change: pool.dirty(change.object.metadata.name))
+    views.pods.subscribe(pod)
+    views.pools.subscribe(node_pool)
+
+
+async def _when_synced(views: Views, pool: WarmPool, ready: Callable[[], None]) -> None:
+    for view in (views.nodes, views.pods, views.pools, views.networks):
+        await view.synced.wait()
+    ready()
+    await pool.run()
+
+
+async def _kopf(kubeconfig: Path | None, providers: Providers) -> None:
+    """Kopf, in a thread and loop of its own: on its way out it would wait for every task it finds in ours."""
+    registry = handlers.registry(providers, asyncio.get_running_loop())
+    # Otherwise a line for every event of every object.
+    stdlib_logging.getLogger("kopf.objects").setLevel(stdlib_logging.WARNING)
+
+    @kopf.on.login(registry=registry)
+    def login(**_: object) -> kopf.ConnectionInfo:
+        found = access(kubeconfig)
+        return kopf.ConnectionInfo(
+            server=found.server,
+            insecure=found.insecure,
+            ca_data=found.authority,
+            token=found.token,
+            certificate_data=found.certificate,
+            private_key_data=found.key,
+        )
+
+    stop = threading.Event()
+    serve = partial(
+        kopf.run,
+        registry=registry,
+        settings=handlers.settings(),
+        clusterwide=True,
+        standalone=True,
+        stop_flag=stop,
+    )
+    try:
+        await asyncio.to_thread(serve)
+    finally:
+        stop.set()
+    raise RuntimeError("kopf ended by itself")
+
+
+if __name__ == "__main__":
+    main()

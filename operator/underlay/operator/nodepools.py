@@ -1,0 +1,129 @@
+"""The shell round ``reconcile.pools`` and ``fences``: a node's SpiderIPPools and what is on its way out of them."""
+
+import contextlib
+from functools import partial
+from secrets import token_hex
+
+from msgspec import structs
+
+from underlay.core.api.ippool import SpiderIPPool
+from underlay.core.api.nodenetwork import Release
+from underlay.core.cloud.model import IPAddress
+from underlay.core.cloud.plan import Release as ReleaseAction
+from underlay.core.identity import node_label_value
+from underlay.core.kube import errors as kube_errors
+from underlay.core.kube.client import KubeClient
+from underlay.core.kube.optimistic import update
+from underlay.core.kube.reflector import Reflector
+from underlay.core.runtime.checkpoints import Checkpoint
+from underlay.operator.cloudwrites import CloudWrites
+from underlay.operator.nodework import NodeWork, WarmStep
+from underlay.operator.reconcile import fences
+from underlay.operator.reconcile import pools as shapes
+from underlay.operator.records import Records
+
+
+class NodePools:
+    """``view`` is indexed by ``node`` (the value of the pools' node label)."""
+
+    def __init__(
+        self,
+        *,
+        client: KubeClient,
+        records: Records,
+        writes: CloudWrites,
+        view: Reflector[SpiderIPPool],
+        checkpoint: Checkpoint,
+    ) -> None:
+        self._client = client
+        self._records = records
+        self._writes = writes
+        self._view = view
+        self._step = checkpoint
+
+    def of(self, node: str) -> tuple[SpiderIPPool, ...]:
+        """The node's pools as last seen."""
+        return tuple(self._view.store.by("node", node_label_value(node)))
+
+    async def delete(self, pool: SpiderIPPool) -> None:
+        """That very pool; success when it is gone already."""
+        with contextlib.suppress(kube_errors.NotFound, kube_errors.Conflict):
+            await self._client.delete(SpiderIPPool, pool.metadata.name, uid=pool.metadata.uid)
+
+    async def write(self, work: NodeWork) -> None:
+        """Makes the node's pools list exactly the addresses its interfaces have for pods."""
+        network = work.memory.network
+        interfaces = network.status.interfaces if network.status else []
+        use_primary = work.provider.value.spec.interfaces.use_primary
+        wanted = shapes.desired(network, interfaces, use_primary=use_primary)
+        todo = shapes.writes(wanted, self.of(work.name))
+        for pool in todo.create:
+            with contextlib.suppress(kube_errors.AlreadyExists):
+                await self._client.create(pool)
+        for pool in todo.reshape:
+            ips = pool.spec.ips
+            await update(self._client, SpiderIPPool, pool.metadata.name, partial(shapes.reshaped, ips=ips), start=pool)
+        for pool in todo.delete:
+            await self.delete(pool)
+        if todo.create or todo.reshape or todo.delete:
+            self._step(WarmStep.POOLS_WRITTEN)
+
+    async def ask_release(self, work: NodeWork, action: ReleaseAction) -> None:
+        """Asks the agent to fence addresses; those no pool lists go back to the cloud at once."""
+        name = shapes.pool_name(work.name, action.interface, 4)
+        pool = await self._live(name)
+        if pool is None or not action.addresses & shapes.addresses(pool):
+            await self._writes.carry_out(work, action)
+            return
+        network = work.memory.network
+        addresses = sorted(map(str, action.addresses))
+        release = Release(id=token_hex(8), pool=name, pool_uid=pool.metadata.uid or "", addresses=addresses)
+        spec = structs.replace(network.spec, release=[*network.spec.release, release])
+        work.memory.network = await self._records.write_spec(network, spec)
+        self._step(WarmStep.RELEASE_ASKED)
+
+    async def finish_releases(self, work: NodeWork, *, growing: bool) -> bool:
+        """Carries on with releases the agent has answered, or cancels them when the node must grow.
+
+        True when something was done.
+        """
+        network = work.memory.network
+        reported = {entry.id: entry.fenced for entry in network.status.released} if network.status else {}
+        answers = fences.answered(network.spec, reported)
+        if not answers:
+            stale = [entry for entry in network.spec.release_done if entry.id not in reported]
+            if stale:
+                work.memory.network = await self._records.write_spec(network, fences.close(network.spec, {}, reported))
+            return False
+        closed: dict[str, int] = {}
+        for answer in answers:
+            pool = await self._live(answer.release.pool)
+            intact = pool is not None and answer.fenced <= shapes.addresses(pool)
+            if not (growing and intact):
+                pool = await self._shrink(pool, answer.fenced)
+                self._step(WarmStep.RELEASE_SHRUNK)
+                await self._unassign(work, answer.fenced)
+                self._step(WarmStep.RELEASE_UNASSIGNED)
+            closed[answer.release.id] = (pool.metadata.generation or 0) if pool else 0
+        network = work.memory.network
+        work.memory.network = await self._records.write_spec(network, fences.close(network.spec, closed, reported))
+        self._step(WarmStep.RELEASE_CLOSED)
+        return True
+
+    async def _live(self, name: str) -> SpiderIPPool | None:
+        try:
+            return await self._client.get(SpiderIPPool, name)
+        except kube_errors.NotFound:
+            return None
+
+    async def _shrink(self, pool: SpiderIPPool | None, fenced: frozenset[IPAddress]) -> SpiderIPPool | None:
+        if pool is None or not fenced & shapes.addresses(pool):
+            return pool
+        return await update(
+            self._client, SpiderIPPool, pool.metadata.name, lambda live: shapes.without(live, fenced), start=pool
+        )
+
+    async def _unassign(self, work: NodeWork, fenced: frozenset[IPAddress]) -> None:
+        for interface in work.known.instance.interfaces:
+            if going := interface.addresses & fenced:
+                await self._writes.carry_out(work, ReleaseAction(interface=interface.id, addresses=going))

@@ -1,0 +1,84 @@
+"""One node during a round: who it is, who serves it, and what earlier rounds left."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from underlay.core.api.kubernetes import Node
+from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
+from underlay.core.cloud.driver import ProviderDriver
+from underlay.core.cloud.errors import NotFound
+from underlay.core.cloud.model import Limits
+from underlay.core.cloud.plan import Plan
+from underlay.core.cloud.settle import Known
+from underlay.operator.providers import Provider
+from underlay.operator.reconcile.advice import Advice
+from underlay.operator.reconcile.demand import Need
+
+
+class WarmStep(StrEnum):
+    """Every point between two effects of a round; tests stop the operator at each."""
+
+    NETWORK_OPENED = "warm.network-opened"
+    INTENDED = "warm.intended"
+    CALLED = "warm.called"
+    RECORDED = "warm.recorded"
+    POOLS_WRITTEN = "warm.pools-written"
+    RELEASE_ASKED = "warm.release-asked"
+    RELEASE_SHRUNK = "warm.release-shrunk"
+    RELEASE_UNASSIGNED = "warm.release-unassigned"
+    RELEASE_CLOSED = "warm.release-closed"
+
+
+@dataclass(slots=True, kw_only=True)
+class Memory:
+    """What a round leaves for the next. All of it can be rebuilt from the API server and the cloud."""
+
+    network: SpiderNodeNetwork
+    known: Known | None = None
+    read_at: float = float("-inf")
+    surplus_since: float | None = None
+    interface_limit: int | None = None
+    trouble: Advice | None = None
+    failures: int = 0
+    retry_at: float = float("-inf")
+    served_by: Provider | None = None
+    plan: Plan | None = None
+    need: Need | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeWork:
+    """One node during a round."""
+
+    node: Node
+    provider: Provider
+    driver: ProviderDriver
+    memory: Memory
+
+    @property
+    def name(self) -> str:
+        """The Node's name, which is also its SpiderNodeNetwork's."""
+        return self.node.metadata.name
+
+    @property
+    def known(self) -> Known:
+        """What is believed of the instance. Raises ``NotFound`` before the first read."""
+        if self.memory.known is None:
+            raise NotFound(
+                provider=self.provider.name,
+                operation="instance",
+                code="Unread",
+                message=f"{self.name} was not read yet",
+            )
+        return self.memory.known
+
+    @property
+    def intents(self) -> list[Intent]:
+        """Cloud writes that may be under way."""
+        status = self.memory.network.status
+        return list(status.intents) if status else []
+
+    def capped(self, limits: Limits) -> Limits:
+        """``limits``, lowered to what the cloud has shown to be true for this instance."""
+        learnt = self.memory.interface_limit
+        return limits if learnt is None else replace(limits, interfaces=min(limits.interfaces, learnt))

@@ -1,0 +1,222 @@
+"""SpiderNetworkProviders: each with its loaded driver, what it knows of its subnets, and what is wrong with it."""
+
+import asyncio
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from underlay.core.api.kubernetes import Node, Secret
+from underlay.core.api.networkprovider import SpiderNetworkProvider
+from underlay.core.api.selectors import selects
+from underlay.core.cloud.driver import ProviderDriver
+from underlay.core.cloud.errors import CloudError, Exhausted
+from underlay.core.cloud.limits import CallGate
+from underlay.core.cloud.model import Instance, Owner, Subnet, SubnetQuery
+from underlay.core.cloud.registry import ProviderSettings, load
+from underlay.core.errors import InvalidInput, UnderlayError
+from underlay.core.identity import SubnetId
+from underlay.core.kube.client import KubeClient
+from underlay.core.runtime.clock import Clock
+from underlay.operator.reconcile import subnets as subnet_choice
+from underlay.operator.reconcile.advice import Advice, advise
+
+_SUBNETS_FRESH_SECONDS = 60.0
+_SUBNET_BLOCK_SECONDS = 60.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Provider:
+    """One provider as it is now. ``driver`` None: it cannot be loaded, ``problem`` says why."""
+
+    value: SpiderNetworkProvider
+    gate: CallGate
+    driver: ProviderDriver | None = None
+    problem: Advice | None = None
+    subnets: dict[SubnetId, Subnet] = field(default_factory=dict)
+    subnets_read: float = float("-inf")
+    queries: set[tuple[SubnetId, ...]] = field(default_factory=set)
+    blocked_until: dict[SubnetId, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.value.metadata.name
+
+
+class Providers:
+    """All providers by name.
+
+    ``changed`` is called with a provider's name when something to report changed, subscribers when nodes may be served
+    differently; ``nodes_of`` counts the nodes of a provider. Providers of one account and region share their limiter.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: KubeClient,
+        clock: Clock,
+        cluster: str,
+        make_gate: Callable[[], CallGate],
+        changed: Callable[[str], None],
+        nodes_of: Callable[[str], int],
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._cluster = cluster
+        self._make_gate = make_gate
+        self._changed = changed
+        self._subscribers: list[Callable[[], None]] = []
+        self._gates: dict[tuple[str, ...], CallGate] = {}
+        self.nodes_of = nodes_of
+        self._providers: dict[str, Provider] = {}
+        self._log = structlog.get_logger()
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called whenever nodes may be served differently."""
+        self._subscribers.append(callback)
+
+    def get(self, name: str) -> Provider | None:
+        """The provider of that name."""
+        return self._providers.get(name)
+
+    def all(self) -> tuple[Provider, ...]:
+        """Every provider, by name."""
+        return tuple(self._providers[name] for name in sorted(self._providers))
+
+    def of_node(self, node: Node) -> Provider | None:
+        """The provider that serves a node: the first by name whose selector matches and that is not being deleted."""
+        for provider in self.all():
+            alive = provider.value.metadata.deletion_timestamp is None
+            if alive and selects(provider.value.spec.node_selector, node.metadata.labels):
+                return provider
+        return None
+
+    async def put(self, value: SpiderNetworkProvider) -> None:
+        """Takes over a new or changed provider; a change of its status or metadata alone loads nothing anew."""
+        old = self._providers.get(value.metadata.name)
+        if old is not None and old.value.spec == value.spec:
+            deleting = old.value.metadata.deletion_timestamp != value.metadata.deletion_timestamp
+            old.value = value
+            if deleting:
+                self._served()
+            return
+        await self._load(value)
+
+    async def retry(self, provider: Provider) -> None:
+        """Tries a provider that cannot work again, with the credentials its secret has now."""
+        if self._providers.get(provider.name) is provider and provider.problem is not None:
+            await self._load(provider.value)
+
+    async def _load(self, value: SpiderNetworkProvider) -> None:
+        old = self._providers.get(value.metadata.name)
+        provider = Provider(value=value, gate=self._gate(value))
+        try:
+            settings = ProviderSettings(
+                name=value.metadata.name,
+                region=value.spec.region,
+                endpoint=value.spec.endpoint,
+                credentials=await self._credentials(value),
+                gate=provider.gate,
+                cluster=self._cluster,
+            )
+            provider.driver = await load(value.spec.driver, settings)
+        except UnderlayError as error:
+            provider.problem = advise(error)
+        self._providers[value.metadata.name] = provider
+        await self._probe(provider)
+        if old is not None and old.driver is not None:
+            await old.driver.close()
+
+    async def remove(self, name: str) -> None:
+        """Forgets a provider that is gone."""
+        provider = self._providers.pop(name, None)
+        if provider is not None and provider.driver is not None:
+            await provider.driver.close()
+        self._served()
+
+    async def _probe(self, provider: Provider) -> None:
+        """One read that fails where credentials, region, endpoint or subnets are wrong."""
+        if provider.driver is None:
+            self._report(provider)
+            return
+        selector = provider.value.spec.subnets
+        try:
+            if selector.ids:
+                await self._read_subnets(
+                    provider, SubnetQuery(ids=tuple(SubnetId(id_) for id_ in selector.ids), tags={})
+                )
+            else:
+                await provider.driver.owned(Owner(cluster=self._cluster))
+            provider.problem = None
+        except CloudError as error:
+            provider.problem = advise(error)
+            self._log.warning(
+                "provider.unusable", provider=provider.name, reason=provider.problem.reason, error=str(error)
+            )
+        self._report(provider)
+
+    async def candidates(self, provider: Provider, instance: Instance) -> tuple[Subnet, ...]:
+        """Subnets a new interface of ``instance`` may be made in, best first."""
+        selector = provider.value.spec.subnets
+        asked = subnet_choice.query(selector, instance)
+        now = self._clock.monotonic()
+        if asked.ids not in provider.queries or now - provider.subnets_read > _SUBNETS_FRESH_SECONDS:
+            await self._read_subnets(provider, asked)
+        fitting = [
+            subnet
+            for subnet in provider.subnets.values()
+            if (subnet.id in asked.ids if asked.ids else all(subnet.tags.get(k) == v for k, v in asked.tags.items()))
+        ]
+        return subnet_choice.candidates(fitting, selector, instance, provider.blocked_until, now)
+
+    async def subnets_of(self, provider: Provider, instance: Instance) -> Mapping[SubnetId, Subnet]:
+        """The subnets of the instance's interfaces."""
+        missing = {interface.subnet for interface in instance.interfaces} - provider.subnets.keys()
+        if missing:
+            await self._read_subnets(provider, SubnetQuery(ids=tuple(sorted(missing)), tags={}))
+        return provider.subnets
+
+    def block(self, provider: Provider, error: Exhausted) -> None:
+        """Nothing is asked of an exhausted subnet for a while, by any node."""
+        provider.blocked_until[SubnetId(error.subnet)] = self._clock.monotonic() + _SUBNET_BLOCK_SECONDS
+        provider.subnets_read = float("-inf")
+        self._changed(provider.name)
+
+    async def _read_subnets(self, provider: Provider, asked: SubnetQuery) -> None:
+        if provider.driver is None:
+            return
+        for subnet in await provider.driver.subnets(asked):
+            provider.subnets[subnet.id] = subnet
+        provider.queries.add(asked.ids)
+        provider.subnets_read = self._clock.monotonic()
+        self._changed(provider.name)
+
+    def _report(self, provider: Provider) -> None:
+        self._changed(provider.name)
+        self._served()
+
+    def _served(self) -> None:
+        for callback in self._subscribers:
+            callback()
+
+    def _gate(self, value: SpiderNetworkProvider) -> CallGate:
+        spec, secret = value.spec, value.spec.credentials_secret_ref
+        account = (spec.driver, spec.region, spec.endpoint, f"{secret.namespace}/{secret.name}" if secret else "")
+        return self._gates.setdefault(account, self._make_gate())
+
+    async def _credentials(self, value: SpiderNetworkProvider) -> Mapping[str, str] | None:
+        reference = value.spec.credentials_secret_ref
+        if reference is None:
+            return None
+        secret = await self._client.get(Secret, reference.name, reference.namespace)
+        if not secret.data:
+            where = f"secret {reference.namespace}/{reference.name}: data"
+            raise InvalidInput(where, found="nothing", expected="the driver's credential keys")
+        return {key: b64decode(text).decode().strip() for key, text in secret.data.items()}
+
+
+async def close_all(providers: Providers) -> None:
+    """Lets go of every driver."""
+    await asyncio.gather(*(provider.driver.close() for provider in providers.all() if provider.driver is not None))

@@ -1,0 +1,9 @@
+"""Decisions of the operator, pure: values in, values out.
+
+advice    what went wrong → a reason and what a person does next
+demand    pods, pools → how many addresses a node needs
+subnets   which subnets a new interface may be made in, best first
+pools     interfaces of a node → its SpiderIPPools
+fences    releases under way → what may be taken out of pools, unassigned, reported done
+status    what is known of a node → the operator's part of its SpiderNodeNetwork
+"""

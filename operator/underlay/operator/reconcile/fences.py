@@ -1,0 +1,62 @@
+"""Releases under way: what the agent's answers allow (the protocol is drawn in ``core.api.nodenetwork``)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from underlay.core.api.nodenetwork import Release, ReleaseDone, SpiderNodeNetworkSpec
+from underlay.core.cloud.model import IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A release the agent has answered: ``fenced`` are given to nobody any more and may go."""
+
+    release: Release
+    fenced: frozenset[IPAddress]
+
+
+def answered(spec: SpiderNodeNetworkSpec, released: Mapping[str, Iterable[str]]) -> tuple[Answered, ...]:
+    """Releases with an answer. ``released``: id → fenced addresses, from the agent's status."""
+    return tuple(
+        Answered(
+            release=release,
+            fenced=frozenset(ip_address(text) for text in released[release.id]) & _addresses(release),
+        )
+        for release in spec.release
+        if release.id in released
+    )
+
+
+def leaving(spec: SpiderNodeNetworkSpec) -> frozenset[IPAddress]:
+    """Addresses named by any release under way, answered or not."""
+    return frozenset(address for release in spec.release for address in _addresses(release))
+
+
+def close(
+    spec: SpiderNodeNetworkSpec, closed: Mapping[str, int], still_reported: Iterable[str]
+) -> SpiderNodeNetworkSpec:
+    """``spec`` with the releases of ``closed`` (id → pool generation) done; done ones the agent dropped are gone.
+
+    Also cancels: a release closed at the generation of a pool that still lists its addresses gives them back.
+    """
+    reported = set(still_reported)
+    done = [
+        ReleaseDone(id=release.id, pool=release.pool, pool_uid=release.pool_uid, generation=closed[release.id])
+        for release in spec.release
+        if release.id in closed
+    ]
+    kept = [entry for entry in spec.release_done if entry.id in reported]
+    return SpiderNodeNetworkSpec(
+        provider=spec.provider,
+        node_uid=spec.node_uid,
+        provider_id=spec.provider_id,
+        network_type=spec.network_type,
+        cooldown_seconds=spec.cooldown_seconds,
+        release=[release for release in spec.release if release.id not in closed],
+        release_done=kept + done,
+    )
+
+
+def _addresses(release: Release) -> frozenset[IPAddress]:
+    return frozenset(ip_address(text) for text in release.addresses)

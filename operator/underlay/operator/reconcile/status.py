@@ -1,0 +1,74 @@
+"""What is known of a node → the operator's part of its SpiderNodeNetwork."""
+
+from collections.abc import Mapping
+
+from msgspec import structs
+
+from underlay.core.api.conditions import Status, set_condition
+from underlay.core.api.meta import Condition
+from underlay.core.api.nodenetwork import InstanceStatus, InterfaceStatus, LimitsStatus, OperatorStatus
+from underlay.core.cloud.model import Instance, Limits, NetworkInterface, Subnet
+from underlay.core.cloud.plan import Plan
+from underlay.core.identity import SubnetId
+from underlay.operator.reconcile.advice import Advice
+
+SUFFICIENT = "SufficientIP"
+
+
+def instance_status(instance: Instance) -> InstanceStatus:
+    """The machine, without its interfaces."""
+    return InstanceStatus(id=instance.id, type=instance.type, zone=instance.zone, state=instance.state)
+
+
+def limits_status(limits: Limits) -> LimitsStatus:
+    """The instance type's limits."""
+    return LimitsStatus(
+        interfaces=limits.interfaces,
+        ipv4_per_interface=limits.ipv4_per_interface,
+        ipv6_per_interface=limits.ipv6_per_interface,
+    )
+
+
+def interface_status(interface: NetworkInterface, subnets: Mapping[SubnetId, Subnet]) -> InterfaceStatus:
+    """One interface; its subnet must be among ``subnets``."""
+    subnet = subnets[interface.subnet]
+    place = next(index for index, cidr in enumerate(subnet.cidrs) if cidr.version == 4)
+    return InterfaceStatus(
+        id=interface.id,
+        mac=interface.mac,
+        device_index=-1 if interface.device_index is None else interface.device_index,
+        primary=interface.primary,
+        state=interface.state,
+        subnet=interface.subnet,
+        ipv4_cidr=str(subnet.cidrs[place]),
+        ipv4_gateway=str(subnet.gateways[place]),
+        primary_address=str(interface.primary_address),
+        addresses=[str(address) for address in sorted(interface.addresses, key=lambda item: (item.version, int(item)))],
+        prefixes=[str(prefix) for prefix in sorted(interface.prefixes, key=str)],
+    )
+
+
+def sufficient(
+    conditions: list[Condition], plan: Plan, pods: int, trouble: Advice | None, *, now: str, generation: int | None
+) -> list[Condition]:
+    """Condition SufficientIP: whether every bound pod has an address or soon will; else why not and what to do."""
+    if plan.usable >= plan.target:
+        text = f"{plan.usable} addresses for {pods} pods"
+        return set_condition(conditions, SUFFICIENT, "True", "Enough", text, now, generation)
+    lack = f"{plan.usable} of {plan.target} addresses for {pods} pods"
+    status: Status = "True" if plan.usable >= pods else "False"
+    if trouble is not None:
+        return set_condition(
+            conditions, SUFFICIENT, status, trouble.reason, f"{lack}. {trouble.message}", now, generation
+        )
+    if plan.shortage:
+        return set_condition(
+            conditions, SUFFICIENT, status, "LimitReached", f"{lack}: {plan.shortage}", now, generation
+        )
+    return set_condition(conditions, SUFFICIENT, status, "Growing", f"{lack}: more are being assigned", now, generation)
+
+
+def unreadable(had: OperatorStatus, trouble: Advice, now: str) -> OperatorStatus:
+    """Nothing is known of the node's instance: what was known stays, the condition says why nothing newer is."""
+    conditions = set_condition(had.conditions, SUFFICIENT, "Unknown", trouble.reason, trouble.message, now, None)
+    return structs.replace(had, conditions=conditions)

@@ -1,0 +1,121 @@
+"""The operator's parts of SpiderNodeNetworks: server-side apply, each against the version it was decided on."""
+
+import msgspec
+
+from underlay.core.api.kubernetes import Node
+from underlay.core.api.nodenetwork import (
+    OPERATOR_MANAGER,
+    OperatorStatus,
+    SpiderNodeNetwork,
+    SpiderNodeNetworkSpec,
+    SpiderNodeNetworkStatus,
+)
+from underlay.core.kube import errors as kube_errors
+from underlay.core.kube.client import KubeClient
+from underlay.operator.providers import Provider
+
+_ATTEMPTS = 5
+
+
+class StolenRecord(kube_errors.KubeError):
+    """Another operator wrote our part of the object: this one no longer leads, or lags behind itself."""
+
+
+class Records:
+    """The agent writes the same objects, so a conflict is ordinary: it is retried unless our own part changed."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self._client = client
+
+    async def open(self, node: Node, provider: Provider) -> SpiderNodeNetwork:
+        """The node's live SpiderNodeNetwork, with the spec its Node and provider ask for."""
+        name = node.metadata.name
+        try:
+            network = await self._client.get(SpiderNodeNetwork, name)
+        except kube_errors.NotFound:
+            spec = wanted_spec(node, provider, None)
+            body = {"spec": msgspec.to_builtins(spec)}
+            return await self._client.apply(SpiderNodeNetwork, name, body, manager=OPERATOR_MANAGER)
+        spec = wanted_spec(node, provider, network.spec)
+        return network if spec == network.spec else await self.write_spec(network, spec)
+
+    async def write_spec(self, network: SpiderNodeNetwork, spec: SpiderNodeNetworkSpec) -> SpiderNodeNetwork:
+        """``network`` with ``spec``."""
+        body = {"spec": msgspec.to_builtins(spec)}
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._client.apply(
+                    SpiderNodeNetwork,
+                    network.metadata.name,
+                    body,
+                    manager=OPERATOR_MANAGER,
+                    resource_version=network.metadata.resource_version,
+                )
+            except kube_errors.Conflict:
+                network = await self._again(network)
+        raise kube_errors.Conflict(
+            409, "Conflict", f"SpiderNodeNetwork {network.metadata.name} changes faster than it can be written"
+        )
+
+    async def write_status(self, network: SpiderNodeNetwork, status: OperatorStatus) -> SpiderNodeNetwork:
+        """``network`` with the operator's part of the status."""
+        if status == operator_part(network):
+            return network
+        body = {"status": status}
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._client.apply(
+                    SpiderNodeNetwork,
+                    network.metadata.name,
+                    body,
+                    manager=OPERATOR_MANAGER,
+                    subresource="status",
+                    resource_version=network.metadata.resource_version,
+                )
+            except kube_errors.Conflict:
+                network = await self._again(network)
+        raise kube_errors.Conflict(
+            409, "Conflict", f"SpiderNodeNetwork {network.metadata.name} changes faster than it can be written"
+        )
+
+    async def _again(self, network: SpiderNodeNetwork) -> SpiderNodeNetwork:
+        live = await self._client.get(SpiderNodeNetwork, network.metadata.name)
+        if (
+            live.metadata.uid != network.metadata.uid
+            or live.spec != network.spec
+            or operator_part(live) != operator_part(network)
+        ):
+            raise StolenRecord(
+                409, "Conflict", f"SpiderNodeNetwork {network.metadata.name} was written by another operator"
+            )
+        return live
+
+
+def operator_part(network: SpiderNodeNetwork) -> OperatorStatus:
+    """What the operator itself has written, condition types of its own only."""
+    status = network.status or SpiderNodeNetworkStatus()
+    return OperatorStatus(
+        instance=status.instance,
+        limits=status.limits,
+        interfaces=status.interfaces,
+        intents=status.intents,
+        demand=status.demand,
+        conditions=[condition for condition in status.conditions if condition.type in OWN_CONDITIONS],
+    )
+
+
+OWN_CONDITIONS = frozenset({"SufficientIP"})
+
+
+def wanted_spec(node: Node, provider: Provider, have: SpiderNodeNetworkSpec | None) -> SpiderNodeNetworkSpec:
+    """The spec for a node of a provider; releases under way stay as they are."""
+    policy = provider.value.spec
+    return SpiderNodeNetworkSpec(
+        provider=provider.name,
+        node_uid=node.metadata.uid or "",
+        provider_id=node.spec.provider_id or "",
+        network_type=policy.network.type,
+        cooldown_seconds=policy.addresses.cooldown_seconds,
+        release=have.release if have else [],
+        release_done=have.release_done if have else [],
+    )

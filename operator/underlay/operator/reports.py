@@ -1,0 +1,118 @@
+"""Status of SpiderNetworkProviders: whether each can work, its subnets, its calls. Unusable ones are tried again."""
+
+from typing import Literal
+
+import structlog
+
+from underlay.core.api.conditions import rfc3339, set_condition
+from underlay.core.api.meta import Condition
+from underlay.core.api.networkprovider import (
+    OperationStatus,
+    SpiderNetworkProvider,
+    SpiderNetworkProviderStatus,
+    SubnetStatus,
+)
+from underlay.core.api.nodenetwork import OPERATOR_MANAGER
+from underlay.core.kube import errors as kube_errors
+from underlay.core.kube.client import KubeClient
+from underlay.core.kube.events import Recorder, reference
+from underlay.core.runtime.aio import KeyedQueue
+from underlay.core.runtime.clock import Clock
+from underlay.operator.providers import Provider, Providers
+
+_QUIET_SECONDS = 1.0
+
+
+class Reports:
+    """Writes at most one status a second per provider. ``nodes_of``: how many nodes a provider serves."""
+
+    def __init__(self, *, client: KubeClient, clock: Clock, recorder: Recorder) -> None:
+        self._client = client
+        self._clock = clock
+        self._recorder = recorder
+        self._queue: KeyedQueue[str] = KeyedQueue(clock=clock)
+        self._written: dict[str, SpiderNetworkProviderStatus] = {}
+        self._log = structlog.get_logger()
+
+    def changed(self, provider: str) -> None:
+        """Something to report changed."""
+        self._queue.add(provider)
+
+    async def run(self, providers: Providers) -> None:
+        """Works until cancelled."""
+        while True:
+            name = await self._queue.get()
+            try:
+                await self._round(name, providers)
+            except kube_errors.NotFound:
+                self._written.pop(name, None)
+            except kube_errors.KubeError as error:
+                self._log.warning("provider.report-failed", provider=name, error=str(error))
+                self._queue.add_after(name, _QUIET_SECONDS)
+            finally:
+                self._queue.done(name)
+            await self._clock.sleep(0.05)
+
+    async def _round(self, name: str, providers: Providers) -> None:
+        provider = providers.get(name)
+        if provider is None:
+            self._written.pop(name, None)
+            return
+        status = self._status(provider, providers)
+        if status != self._written.get(name):
+            await self._client.apply(
+                SpiderNetworkProvider,
+                name,
+                {"status": status},
+                manager=OPERATOR_MANAGER,
+                subresource="status",
+            )
+            self._tell(provider, self._written.get(name), status)
+            self._written[name] = status
+        if provider.problem is not None:
+            await self._clock.sleep(min(provider.problem.retry_seconds, 5.0))
+            await providers.retry(provider)
+
+    def _status(self, provider: Provider, providers: Providers) -> SpiderNetworkProviderStatus:
+        had = self._written.get(provider.name) or provider.value.status
+        now = self._clock.now()
+        return SpiderNetworkProviderStatus(
+            nodes=providers.nodes_of(provider.name),
+            observed_generation=provider.value.metadata.generation or 0,
+            subnets=[
+                SubnetStatus(
+                    id=subnet.id,
+                    cidr=str(subnet.cidrs[0]),
+                    zone=subnet.zone,
+                    free=subnet.free,
+                    blocked_until=self._blocked(provider, subnet.id, now),
+                )
+                for subnet in sorted(provider.subnets.values(), key=lambda item: item.id)
+            ],
+            operations=[
+                OperationStatus(
+                    operation=count.operation, calls=count.calls, throttled=count.throttled, failed=count.failed
+                )
+                for count in provider.gate.counts()
+            ],
+            conditions=self._conditions(provider, had.conditions if had else [], rfc3339(now)),
+        )
+
+    def _conditions(self, provider: Provider, had: list[Condition], now: str) -> list[Condition]:
+        generation = provider.value.metadata.generation
+        problem = provider.problem
+        if problem is None:
+            return set_condition(had, "Ready", "True", "Usable", "the cloud answers", now, generation)
+        return set_condition(had, "Ready", "False", problem.reason, problem.message, now, generation)
+
+    def _blocked(self, provider: Provider, subnet: str, now: float) -> str | None:
+        left = next((t for id_, t in provider.blocked_until.items() if id_ == subnet), 0.0) - self._clock.monotonic()
+        return rfc3339(now + left) if left > 0 else None
+
+    def _tell(
+        self, provider: Provider, had: SpiderNetworkProviderStatus | None, status: SpiderNetworkProviderStatus
+    ) -> None:
+        ready = status.conditions[0]
+        if had is None or had.conditions[0].reason != ready.reason:
+            kind: Literal["Normal", "Warning"] = "Normal" if ready.status == "True" else "Warning"
+            self._recorder.event(reference(provider.value), kind, ready.reason, ready.message)

@@ -1,0 +1,153 @@
+"""EC2's API as awaitable calls: each goes through the gate, a bounded thread pool and the error table.
+
+``RATES`` is also the list of everything the driver may call: an operation that is not there cannot be called, and
+docs/aws.md publishes the same list as the policy to grant.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+from boto3.session import Session
+from botocore import xform_name
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+
+from underlay.core.cloud.limits import CallGate, Rate
+from underlay.core.cloud.registry import ProviderSettings
+from underlay.core.errors import InvalidInput
+from underlay.core.runtime.aio import offload
+from underlay.providers.aws import convert, errors
+
+# Published in the EC2 developer guide, "Request throttling for the Amazon EC2 API".
+_READ = Rate(burst=100, refill_per_second=20)
+_RESOURCE_WRITE = Rate(burst=100, refill_per_second=5)
+_OTHER_WRITE = Rate(burst=50, refill_per_second=5)
+
+RATES: Mapping[str, Rate] = {
+    "AssignPrivateIpAddresses": _RESOURCE_WRITE,
+    "AttachNetworkInterface": _OTHER_WRITE,
+    "CreateNetworkInterface": _RESOURCE_WRITE,
+    "DeleteNetworkInterface": _RESOURCE_WRITE,
+    "DescribeInstanceTypes": _READ,
+    "DescribeInstances": _READ,
+    "DescribeNetworkInterfaces": _READ,
+    "DescribeSubnets": _READ,
+    "DetachNetworkInterface": _OTHER_WRITE,
+    "ModifyNetworkInterfaceAttribute": _RESOURCE_WRITE,
+    "UnassignPrivateIpAddresses": _RESOURCE_WRITE,
+}
+IMPLIED_PERMISSIONS = frozenset({"CreateTags"})
+"""Actions that a call needs besides its own: CreateNetworkInterface tags what it makes."""
+
+_THREADS = 8
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 20
+_PAGE = 1000
+
+R = TypeVar("R", bound=msgspec.Struct)
+P = TypeVar("P", bound=convert.Page)
+
+
+class Ec2:
+    """One account and region."""
+
+    def __init__(self, settings: ProviderSettings, *, page_size: int = _PAGE) -> None:
+        self._page_size = page_size
+        self._gate: CallGate = settings.gate
+        self._gate.publish(RATES, otherwise=_OTHER_WRITE)
+        self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix=f"aws-{settings.name}")
+        self._client = _client(settings)
+        self._closed = False
+
+    async def call(self, operation: str, reply: type[R], **parameters: object) -> R:
+        """Sends one request. Raises ``cloud.errors`` only."""
+        mutating = not operation.startswith("Describe")
+        method = getattr(self._client, xform_name(operation))
+
+        async def once() -> R:
+            if self._closed:
+                raise errors.closed(operation)
+            try:
+                answer = await offload(partial(method, **parameters), pool=self._pool)
+            except (BotoCoreError, ClientError, ResponseParserError) as error:
+                raise errors.translate(error, operation=operation, mutating=mutating) from error
+            try:
+                return convert.parse(answer, reply)
+            except msgspec.ValidationError as error:
+                raise errors.malformed(error, operation=operation, mutating=mutating) from error
+
+        if operation not in RATES:
+            raise LookupError(f"{operation} is not among the calls the driver declares")
+        return await self._gate.call(operation, once, mutating=mutating)
+
+    async def pages(self, operation: str, page: type[P], filters: Mapping[str, Sequence[str]]) -> list[P]:
+        """All pages of a list by filters (never by ids: one unknown id would fail the whole)."""
+        asked = [{"Name": name, "Values": list(values)} for name, values in filters.items()]
+        pages: list[P] = []
+        following: dict[str, str] = {}
+        while True:
+            pages.append(await self.call(operation, page, Filters=asked, MaxResults=self._page_size, **following))
+            if not pages[-1].next_token:
+                return pages
+            following = {"NextToken": pages[-1].next_token}
+
+    async def enis(self, filters: Mapping[str, Sequence[str]]) -> list[convert.Eni]:
+        """Interfaces by filters."""
+        pages = await self.pages("DescribeNetworkInterfaces", convert.EniPage, filters)
+        return [eni for page in pages for eni in page.network_interfaces]
+
+    async def eni(self, interface: str) -> convert.Eni:
+        """One interface. ``NotFound``: gone, or too new for this read to know it.
+
+        By filter, not by id: EC2 counts reads by id alone as unfiltered, whose bucket is half as large.
+        """
+        if found := await self.enis({"network-interface-id": [interface]}):
+            return found[0]
+        code = "InvalidNetworkInterfaceID.NotFound"
+        raise errors.not_found("DescribeNetworkInterfaces", code, f"{interface} does not exist")
+
+    async def close(self) -> None:
+        """Ends idle connections and threads; a call already sent keeps its thread until it is answered."""
+        self._closed = True
+        # Queued calls still run: cancelling them would look to their callers like their own cancellation.
+        self._pool.shutdown(wait=False)
+        self._client.close()
+
+
+def _client(settings: ProviderSettings) -> Any:  # noqa: ANN401 (the SDK makes its methods at run time)
+    credentials = _credentials(settings.credentials) if settings.credentials is not None else {}
+    session = Session(**credentials, region_name=settings.region or None)
+    if not session.region_name:
+        raise InvalidInput("spec.region", found="", expected="an AWS region such as eu-central-1")
+    return session.client(
+        "ec2",
+        endpoint_url=settings.endpoint or None,
+        config=Config(
+            # The gate retries; the SDK's own retries would pass by its buckets and lease check, and would repeat writes
+            # whose reply was lost. (``max_attempts`` counts without the first: 1 would be one retry.)
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            max_pool_connections=_THREADS,
+            user_agent_extra="underlay",
+        ),
+    )
+
+
+def _credentials(given: Mapping[str, str]) -> dict[str, Any]:
+    names = {
+        "access_key_id": "aws_access_key_id",
+        "secret_access_key": "aws_secret_access_key",
+        "session_token": "aws_session_token",
+    }
+    for needed in ("access_key_id", "secret_access_key"):
+        if not given.get(needed):
+            found = ", ".join(sorted(given)) or "nothing"
+            raise InvalidInput(
+                f"credentials.{needed}", found=f"keys: {found}", expected="access_key_id and secret_access_key"
+            )
+    return {name: given[key] for key, name in names.items() if given.get(key)}

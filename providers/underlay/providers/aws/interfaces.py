@@ -1,0 +1,209 @@
+"""Making and removing an interface: several EC2 calls each, any of which may be the last before a crash.
+
+Making: create (the client token finds what an earlier attempt made) → attach → wait until in use → let it end with its
+instance. Removing: detach → wait → delete. Both look at what is there rather than remember what they did, and take a
+NotFound or an old state shortly after a write for EC2's lag.
+"""
+
+from collections.abc import AsyncIterator
+from hashlib import sha256
+
+from underlay.core.cloud import tags
+from underlay.core.cloud.errors import (
+    Busy,
+    CloudError,
+    Denied,
+    Exhausted,
+    LimitReached,
+    NotFound,
+    Rejected,
+)
+from underlay.core.cloud.model import InterfaceRequest, InterfaceState, NetworkInterface
+from underlay.core.runtime.clock import Clock
+from underlay.providers.aws import convert, errors
+from underlay.providers.aws.calls import Ec2
+
+_LAG_SECONDS = 15.0
+_CHANGE_SECONDS = 90.0
+_FIRST_LOOK_SECONDS = 0.2
+_LONGEST_LOOK_SECONDS = 2.0
+_INDEX_ATTEMPTS = 3
+
+
+async def create(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> NetworkInterface:
+    """``ProviderDriver.create_interface``."""
+    made = await _made(ec2, clock, want)
+    try:
+        await _attach(ec2, clock, made, want)
+    except (LimitReached, NotFound, Denied, Rejected):
+        # A definite refusal: nothing would ever use what was made. Should this delete fail, its error goes to the
+        # caller, whose next attempt with the same token comes here again.
+        await delete(ec2, clock, made)
+        raise
+    eni = await _in_use(ec2, clock, made, want.instance)
+    if eni.attachment is not None and not eni.attachment.delete_on_termination:
+        await ec2.call(
+            "ModifyNetworkInterfaceAttribute",
+            convert.Nothing,
+            NetworkInterfaceId=made,
+            Attachment={"AttachmentId": eni.attachment.attachment_id, "DeleteOnTermination": True},
+        )
+    return convert.interface(eni)
+
+
+async def delete(ec2: Ec2, clock: Clock, interface: str) -> None:
+    """``ProviderDriver.delete_interface``."""
+    detached: set[str] = set()
+    async for _ in _looks(clock, _CHANGE_SECONDS):
+        try:
+            eni = await ec2.eni(interface)
+        except NotFound:
+            # Reads lag behind a creation; the delete itself is what knows.
+            if await _deleted(ec2, interface):
+                return
+            continue
+        if eni.attachment is None or convert.state(eni) is InterfaceState.AVAILABLE:
+            if await _deleted(ec2, interface):
+                return
+        elif eni.attachment.attachment_id not in detached and convert.state(eni) is not InterfaceState.DETACHING:
+            detached.add(eni.attachment.attachment_id)
+            await _detach(ec2, eni.attachment.attachment_id)
+    raise _still_changing("DeleteNetworkInterface", interface, "detached")
+
+
+async def _made(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> str:
+    """The interface of the token: made now or before."""
+    labels = {**want.tags, **tags.of_owner(want.owner), tags.INTENT: want.token}
+    parameters: dict[str, object] = {
+        "ClientToken": sha256(f"{want.owner.cluster} {want.token}".encode()).hexdigest(),
+        "SubnetId": want.subnet,
+        "Description": want.description,
+        "TagSpecifications": [
+            {
+                "ResourceType": "network-interface",
+                "Tags": [{"Key": key, "Value": value} for key, value in sorted(labels.items())],
+            },
+        ],
+    }
+    if want.security_groups:
+        parameters["Groups"] = list(want.security_groups)
+    if want.count:
+        parameters["SecondaryPrivateIpAddressCount"] = want.count
+    try:
+        reply = await ec2.call("CreateNetworkInterface", convert.CreateReply, **parameters)
+    except Exhausted as error:
+        error.subnet = want.subnet
+        raise
+    except Rejected as error:
+        # The settings changed since the first attempt; what it made is still what the token stands for.
+        if errors.is_token_of_other_request(error) and (found := await _tagged(ec2, clock, want)):
+            return found
+        raise
+    return reply.network_interface.network_interface_id
+
+
+async def _tagged(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> str | None:
+    filters = {f"tag:{tags.INTENT}": [want.token], f"tag:{tags.CLUSTER}": [want.owner.cluster]}
+    async for _ in _looks(clock, _LAG_SECONDS):
+        if found := await ec2.enis(filters):
+            return found[0].network_interface_id
+    return None
+
+
+async def _attach(ec2: Ec2, clock: Clock, interface: str, want: InterfaceRequest) -> None:
+    index = want.device_index
+    for attempt in range(1, _INDEX_ATTEMPTS + 1):
+        try:
+            await _attach_at(ec2, clock, interface, want, index)
+        except Rejected as error:
+            if not errors.is_place_taken(error):
+                raise
+            eni = await _seen(ec2, clock, interface)
+            owner = eni.attachment.instance_id if eni.attachment else ""
+            if owner == want.instance:
+                return
+            if owner or attempt == _INDEX_ATTEMPTS:
+                raise
+            index = await _free_index(ec2, want)
+        else:
+            return
+
+
+async def _attach_at(ec2: Ec2, clock: Clock, interface: str, want: InterfaceRequest, index: int) -> None:
+    async for _ in _looks(clock, _LAG_SECONDS):
+        try:
+            await ec2.call(
+                "AttachNetworkInterface",
+                convert.Nothing,
+                NetworkInterfaceId=interface,
+                InstanceId=want.instance,
+                DeviceIndex=index,
+            )
+        except NotFound as error:
+            if not errors.is_missing_interface(error):
+                raise
+            missing = error
+        else:
+            return
+    raise missing
+
+
+async def _in_use(ec2: Ec2, clock: Clock, interface: str, instance: str) -> convert.Eni:
+    """Waits until the attachment is complete."""
+    async for _ in _looks(clock, _CHANGE_SECONDS):
+        eni = await _seen(ec2, clock, interface)
+        if convert.state(eni) is InterfaceState.IN_USE and eni.attachment and eni.attachment.instance_id == instance:
+            return eni
+    raise _still_changing("AttachNetworkInterface", interface, "attached")
+
+
+async def _seen(ec2: Ec2, clock: Clock, interface: str) -> convert.Eni:
+    """The interface by a read that knows it already."""
+    async for _ in _looks(clock, _LAG_SECONDS):
+        try:
+            return await ec2.eni(interface)
+        except NotFound as error:
+            missing = error
+    raise missing
+
+
+async def _free_index(ec2: Ec2, want: InterfaceRequest) -> int:
+    taken = {
+        eni.attachment.device_index
+        for eni in await ec2.enis({"attachment.instance-id": [want.instance]})
+        if eni.attachment
+    }
+    return next(index for index in range(len(taken) + 2) if index not in taken | {want.device_index})
+
+
+async def _detach(ec2: Ec2, attachment: str) -> None:
+    try:
+        await ec2.call("DetachNetworkInterface", convert.Nothing, AttachmentId=attachment)
+    except (NotFound, Busy):
+        return  # detached already, or being so: the next look tells
+
+
+async def _deleted(ec2: Ec2, interface: str) -> bool:
+    try:
+        await ec2.call("DeleteNetworkInterface", convert.Nothing, NetworkInterfaceId=interface)
+    except NotFound:
+        return True
+    except Busy:
+        return False
+    return True
+
+
+async def _looks(clock: Clock, bound_seconds: float) -> AsyncIterator[int]:
+    """A growing pause between looks at something that changes by itself; ends when the bound is over."""
+    end, pause, count = clock.monotonic() + bound_seconds, _FIRST_LOOK_SECONDS, 0
+    while True:
+        yield count
+        if clock.monotonic() + pause > end:
+            return
+        await clock.sleep(pause)
+        pause, count = min(pause * 1.6, _LONGEST_LOOK_SECONDS), count + 1
+
+
+def _still_changing(operation: str, interface: str, state: str) -> CloudError:
+    message = f"{interface} was not {state} within {_CHANGE_SECONDS:g} s"
+    return Busy(provider=errors.PROVIDER, operation=operation, code="StillChanging", message=message)

@@ -1,0 +1,120 @@
+"""The metadata service as an instance sees it, version 2 only: a token first, then GET with it.
+
+Base address of an instance: /imds/<instance id>/. What it shows lags as reads do. A missing leaf is 404.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from aiohttp import web
+
+from cloudsim.model.attachments import AttachmentState
+from cloudsim.model.cloud import ACCOUNT
+from cloudsim.model.instances import Instance
+from cloudsim.model.interfaces import NetworkInterface
+from cloudsim.server.state import State
+
+Leaves = Mapping[str, "Leaves | str"]
+
+_LONGEST_TTL = 21600
+_TOKEN = "simulated-metadata-token-"  # noqa: S105 not a secret
+_ROLE = "node"
+
+
+class Imds:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def token(self, request: web.Request) -> web.Response:
+        ttl = request.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
+        if not ttl.isdecimal() or not 1 <= int(ttl) <= _LONGEST_TTL:
+            return web.Response(status=400, text="Bad Request")
+        token = _TOKEN + request.match_info["instance"]
+        return web.Response(text=token, headers={"X-aws-ec2-metadata-token-ttl-seconds": ttl})
+
+    async def read(self, request: web.Request) -> web.Response:
+        instance = request.match_info["instance"]
+        if request.headers.get("X-aws-ec2-metadata-token") != _TOKEN + instance:
+            return web.Response(status=401, text="Unauthorized")
+        node = self._tree(instance)
+        for name in request.match_info["path"].split("/"):
+            if name and node is not None:
+                node = node.get(name) if isinstance(node, Mapping) else None
+        if node is None:
+            return web.Response(status=404, text="Not Found")
+        if isinstance(node, str):
+            return web.Response(text=node)
+        return web.Response(text="\n".join(f"{key}/" if isinstance(node[key], Mapping) else key for key in node))
+
+    def _tree(self, id_: str) -> "Leaves | str | None":
+        cloud = self._state.cloud
+        moment = self._state.read_moment()
+        instance = cloud.instances.as_of(moment).get(id_)
+        attached = [
+            eni
+            for eni in cloud.interfaces.as_of(moment).values()
+            if eni.attachment and eni.attachment.instance == id_ and eni.attachment.state is AttachmentState.ATTACHED
+        ]
+        primary = next((eni for eni in attached if eni.attachment and eni.attachment.device_index == 0), None)
+        if instance is None or primary is None:
+            return None
+        meta: dict[str, Leaves | str] = {
+            "instance-id": instance.id,
+            "instance-type": instance.type,
+            "local-ipv4": str(primary.primary),
+            "local-hostname": f"ip-{str(primary.primary).replace('.', '-')}.ec2.internal",
+            "mac": primary.mac,
+            "network": {"interfaces": {"macs": {eni.mac: self._interface(eni) for eni in attached}}},
+            "placement": {"availability-zone": instance.zone, "region": cloud.region},
+        }
+        if instance.role is not None:
+            meta["iam"] = {"security-credentials": {_ROLE: self._credentials(instance)}}
+        document = {
+            "accountId": ACCOUNT,
+            "availabilityZone": instance.zone,
+            "instanceId": instance.id,
+            "instanceType": instance.type,
+            "privateIp": instance.private_ip,
+            "region": cloud.region,
+        }
+        return {
+            "latest": {
+                "meta-data": meta,
+                "dynamic": {"instance-identity": {"document": json.dumps(document, indent=2)}},
+            }
+        }
+
+    def _interface(self, eni: NetworkInterface) -> Leaves:
+        subnet = self._state.cloud.subnets.get(eni.subnet)
+        vpc = self._state.cloud.vpcs.get(eni.vpc)
+        return {
+            "device-number": str(eni.attachment.device_index if eni.attachment else ""),
+            "interface-id": eni.id,
+            "local-ipv4s": "\n".join(str(address) for address in eni.addresses),
+            "mac": eni.mac,
+            "network-card": "0",
+            "owner-id": ACCOUNT,
+            "security-group-ids": "\n".join(eni.groups),
+            "subnet-id": eni.subnet,
+            "subnet-ipv4-cidr-block": str(subnet.cidr) if subnet else "",
+            "vpc-id": eni.vpc,
+            "vpc-ipv4-cidr-block": str(vpc.cidr) if vpc else "",
+            "vpc-ipv4-cidr-blocks": str(vpc.cidr) if vpc else "",
+        }
+
+    def _credentials(self, instance: Instance) -> str:
+        if instance.role is None:
+            return ""
+        now = datetime.fromtimestamp(self._state.cloud.now(), UTC)
+        return json.dumps(
+            {
+                "Code": "Success",
+                "Type": "AWS-HMAC",
+                "AccessKeyId": instance.role.access_key,
+                "SecretAccessKey": instance.role.secret,
+                "Token": "simulated-session-token",
+                "LastUpdated": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "Expiration": (now + timedelta(hours=6)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+        )

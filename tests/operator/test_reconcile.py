@@ -1,0 +1,243 @@
+"""The operator's decisions: pools of a node, releases under way, demand, subnets."""
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from underlay.core.api.ippool import NODE_LABEL, PoolAllocation, SpiderIPPool, SpiderIPPoolStatus, render_allocations
+from underlay.core.api.kubernetes import Pod, PodSpec, PodStatus
+from underlay.core.api.meta import ObjectMeta
+from underlay.core.api.networkprovider import SubnetSelector
+from underlay.core.api.nodenetwork import (
+    InterfaceStatus,
+    Release,
+    ReleaseDone,
+    SpiderNodeNetwork,
+    SpiderNodeNetworkSpec,
+)
+from underlay.core.cloud.errors import Denied, Exhausted, LimitReached, NotFound
+from underlay.core.cloud.model import Instance, InstanceState, InterfaceState, NetworkInterface, Subnet
+from underlay.core.errors import InvalidInput
+from underlay.core.identity import InstanceId, InterfaceId, Mac, SubnetId, node_label_value
+from underlay.operator.reconcile import fences, pools, subnets
+from underlay.operator.reconcile.advice import advise
+from underlay.operator.reconcile.demand import need
+
+
+def network(**spec: object) -> SpiderNodeNetwork:
+    return SpiderNodeNetwork(
+        metadata=ObjectMeta(name="node-1", uid="snn-uid"),
+        spec=SpiderNodeNetworkSpec(provider="aws", node_uid="n", provider_id="aws:///a/i-1", **spec),  # type: ignore[arg-type]
+    )
+
+
+def interface(
+    id_: str = "eni-1", *, primary: bool = False, state: str = "in-use", addresses: list[str]
+) -> InterfaceStatus:
+    return InterfaceStatus(
+        id=id_,
+        mac="02:00:00:00:00:01",
+        device_index=0 if primary else 1,
+        primary=primary,
+        state=state,
+        subnet="subnet-1",
+        ipv4_cidr="10.0.0.0/24",
+        ipv4_gateway="10.0.0.1",
+        primary_address="10.0.0.4",
+        addresses=addresses,
+    )
+
+
+def held(pool: SpiderIPPool, address: str) -> SpiderIPPool:
+    claims = {address: PoolAllocation(pod="default/a", pod_uid="a-uid")}
+    status = SpiderIPPoolStatus(allocated_ips=render_allocations(claims))
+    return SpiderIPPool(metadata=pool.metadata, spec=pool.spec, status=status)
+
+
+def test_a_pool_lists_its_interfaces_addresses_for_its_node_only() -> None:
+    """One pool per interface: ranges, gateway and subnet of the interface, name, label and owner of the node."""
+    (pool,) = pools.desired(
+        network(), [interface(addresses=["10.0.0.7", "10.0.0.5", "10.0.0.6", "10.0.0.9"])], use_primary=False
+    )
+
+    assert pool.metadata.name == "node-1-eni-1-v4"
+    assert pool.metadata.labels[NODE_LABEL] == node_label_value("node-1")
+    assert [owner.uid for owner in pool.metadata.owner_references] == ["snn-uid"]
+    assert (pool.spec.ips, pool.spec.gateway, pool.spec.subnet) == (
+        ["10.0.0.5-10.0.0.7", "10.0.0.9"],
+        "10.0.0.1",
+        "10.0.0.0/24",
+    )
+    assert pool.spec.node_name == ["node-1"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "use_primary", "count"),
+    [
+        pytest.param(interface(primary=True, addresses=["10.0.0.5"]), False, 0, id="primary-not-used"),
+        pytest.param(interface(primary=True, addresses=["10.0.0.5"]), True, 1, id="primary-used"),
+        pytest.param(interface(addresses=[]), True, 0, id="no-addresses"),
+        pytest.param(interface(state="attaching", addresses=["10.0.0.5"]), True, 0, id="not-attached-yet"),
+    ],
+)
+def test_which_interfaces_have_a_pool(entry: InterfaceStatus, use_primary: bool, count: int) -> None:  # noqa: FBT001
+    """Only interfaces that carry traffic and have addresses for pods have a pool."""
+    assert len(pools.desired(network(), [entry], use_primary=use_primary)) == count
+
+
+def test_writes_lead_from_what_is_to_what_should_be() -> None:
+    """Missing pools are made, changed ones reshaped, superfluous ones deleted unless a pod still holds an address."""
+    wanted = pools.desired(
+        network(),
+        [interface("eni-1", addresses=["10.0.0.5"]), interface("eni-2", addresses=["10.0.0.6"])],
+        use_primary=False,
+    )
+    old = pools.desired(
+        network(),
+        [interface(id_, addresses=["10.0.0.9"]) for id_ in ("eni-2", "eni-3", "eni-4")],
+        use_primary=False,
+    )
+    existing = [old[0], old[1], held(old[2], "10.0.0.9")]
+    todo = pools.writes(wanted, existing)
+
+    assert [pool.metadata.name for pool in todo.create] == ["node-1-eni-1-v4"]
+    assert [(pool.metadata.name, pool.spec.ips) for pool in todo.reshape] == [("node-1-eni-2-v4", ["10.0.0.6"])]
+    assert [pool.metadata.name for pool in todo.delete] == ["node-1-eni-3-v4"]
+
+
+def test_only_what_was_asked_and_fenced_leaves() -> None:
+    """An agent's answer counts only for addresses the release names; unanswered releases wait."""
+    spec = network(
+        release=[
+            Release(id="r1", pool="p", pool_uid="u", addresses=["10.0.0.5", "10.0.0.6"]),
+            Release(id="r2", pool="p", pool_uid="u", addresses=["10.0.0.7"]),
+        ]
+    ).spec
+    (answer,) = fences.answered(spec, {"r1": ["10.0.0.5", "10.0.0.99"], "r9": ["10.0.0.7"]})
+
+    assert answer.release.id == "r1"
+    assert answer.fenced == {ip_address("10.0.0.5")}
+    assert fences.leaving(spec) == {ip_address(f"10.0.0.{last}") for last in (5, 6, 7)}
+
+
+def test_a_closed_release_is_reported_until_the_agent_has_dropped_it() -> None:
+    """Closing moves a release to releaseDone with its generation; entries the agent no longer reports are forgotten."""
+    spec = network(
+        release=[Release(id="r1", pool="p", pool_uid="u", addresses=["10.0.0.5"])],
+        release_done=[
+            ReleaseDone(id="r0", pool="p", pool_uid="u", generation=3),
+            ReleaseDone(id="old", pool="p", pool_uid="u", generation=2),
+        ],
+    ).spec
+    closed = fences.close(spec, {"r1": 7}, still_reported=["r0", "r1"])
+
+    assert closed.release == []
+    assert [(done.id, done.generation) for done in closed.release_done] == [("r0", 3), ("r1", 7)]
+
+
+def pod(name: str, *, node: str = "node-1", host_network: bool = False, phase: str = "Pending") -> Pod:
+    return Pod(
+        metadata=ObjectMeta(name=name, uid=f"{name}-uid"),
+        spec=PodSpec(node_name=node, host_network=host_network),
+        status=PodStatus(phase=phase),
+    )
+
+
+def test_demand_counts_pods_that_need_or_hold_an_address_once() -> None:
+    """Bound pods count from binding on; ended and host-network pods do not, unless they still hold an address."""
+    (pool,) = pools.desired(network(), [interface(addresses=["10.0.0.5", "10.0.0.6"])], use_primary=False)
+    pods = [
+        pod("a"),
+        pod("b", host_network=True),
+        pod("c", phase="Succeeded"),
+        pod("d", node=""),
+        pod("e", phase="Running"),
+    ]
+    claims = {
+        "10.0.0.5": PoolAllocation(pod="default/a", pod_uid="a-uid"),
+        "10.0.0.6": PoolAllocation(pod="default/gone", pod_uid="gone-uid"),
+    }
+    holding = SpiderIPPool(
+        metadata=pool.metadata, spec=pool.spec, status=SpiderIPPoolStatus(allocated_ips=render_allocations(claims))
+    )
+    found = need(pods, [holding])
+
+    assert found.pods == len({"a", "e", "gone"})
+    assert found.held == {ip_address("10.0.0.5"), ip_address("10.0.0.6")}
+
+
+def subnet(id_: str, *, free: int | None, zone: str = "a") -> Subnet:
+    cidr = ip_network("10.0.0.0/24")
+    return Subnet(id=SubnetId(id_), zone=zone, network="vpc", cidrs=(cidr,), gateways=(cidr[1],), free=free, tags={})
+
+
+@pytest.mark.parametrize(
+    ("selector", "order"),
+    [
+        (SubnetSelector(ids=["s3", "s1", "s2"], policy="ordered"), ["s3", "s1", "s2"]),
+        (SubnetSelector(policy="mostFree"), ["s2", "s3", "s1"]),
+        (SubnetSelector(policy="spread"), ["s3", "s1", "s2"]),
+    ],
+)
+def test_subnets_are_offered_by_policy(selector: SubnetSelector, order: list[str]) -> None:
+    """Ordered follows the ids, mostFree the free count, spread what the node uses least; full ones are left out."""
+    primary = NetworkInterface(
+        id=InterfaceId("eni-0"),
+        instance=InstanceId("i-1"),
+        subnet=SubnetId("s2"),
+        mac=Mac("02:00:00:00:00:01"),
+        primary=True,
+        device_index=0,
+        state=InterfaceState.IN_USE,
+        primary_address=ip_address("10.0.0.4"),
+        tags={},
+    )
+    instance = Instance(
+        id=InstanceId("i-1"),
+        type="t3.medium",
+        zone="a",
+        network="vpc",
+        state=InstanceState.RUNNING,
+        interfaces=(primary,),
+    )
+    offered = [
+        subnet("s1", free=10),
+        subnet("s2", free=30),
+        subnet("s3", free=20),
+        subnet("full", free=0),
+        subnet("far", free=99, zone="b"),
+        subnet("blocked", free=99),
+    ]
+    found = subnets.candidates(offered, selector, instance, {SubnetId("blocked"): 100.0}, now=50.0)
+
+    assert [item.id for item in found] == order
+
+
+def about(error: type[NotFound] | type[Denied] | type[Exhausted] | type[LimitReached], **more: str) -> NotFound:
+    made = error(provider="aws", operation="CreateNetworkInterface", code="X", message="m")
+    for name, value in more.items():
+        setattr(made, name, value)
+    return made  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "says"),
+    [
+        (
+            about(Denied, permission="ec2:CreateNetworkInterface"),
+            "PermissionMissing",
+            "allow ec2:CreateNetworkInterface",
+        ),
+        (about(Denied), "CredentialsRefused", "credentialsSecretRef"),
+        (about(Exhausted, subnet="subnet-9"), "SubnetExhausted", "subnet-9"),
+        (about(LimitReached, what="instance"), "InterfaceLimit", "larger instance type"),
+        (about(NotFound), "NotFound", "providerID"),
+        (InvalidInput("spec.driver", found="x", expected="one of aws"), "InvalidValue", "spec.driver"),
+    ],
+)
+def test_advice_says_what_to_do(error: NotFound, reason: str, says: str) -> None:
+    """Each kind of trouble has its reason and a text that names what a person changes."""
+    advice = advise(error)
+
+    assert advice.reason == reason
+    assert says in advice.message
