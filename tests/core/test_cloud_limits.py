@@ -39,8 +39,8 @@ class Cloud:
 
 
 def gate(clock: VirtualClock, *, lease: Callable[[], bool] = lambda: True, timeout_seconds: float = 30) -> CallGate:
-    made = CallGate(clock=clock, lease=lease, provider="aws", timeout_seconds=timeout_seconds)
-    made.publish({"Attach": ATTACH}, otherwise=Rate(burst=100, refill_per_second=20))
+    made = CallGate(clock=clock, lease=lease, timeout_seconds=timeout_seconds)
+    made.publish("aws", {"Attach": ATTACH}, otherwise=Rate(burst=100, refill_per_second=20))
     return made
 
 
@@ -242,7 +242,7 @@ class TestGate:
             while not task.done():
                 await clock.advance(1)
 
-        with pytest.raises(expected, match=r"no answer within 0\.01 s"):
+        with pytest.raises(expected, match=r"aws Op: Timeout: no answer within 0\.01 s"):
             await task
         assert asked == (1 if mutating else 5)
 

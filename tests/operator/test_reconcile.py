@@ -7,7 +7,7 @@ import pytest
 from underlay.core.api.ippool import NODE_LABEL, PoolAllocation, SpiderIPPool, SpiderIPPoolStatus, render_allocations
 from underlay.core.api.kubernetes import Pod, PodSpec, PodStatus
 from underlay.core.api.meta import ObjectMeta
-from underlay.core.api.networkprovider import SubnetSelector
+from underlay.core.api.networkprovider import AddressPolicy, SpiderNetworkProviderSpec, SubnetSelector
 from underlay.core.api.nodenetwork import (
     InterfaceStatus,
     Release,
@@ -19,7 +19,7 @@ from underlay.core.cloud.errors import Denied, Exhausted, LimitReached, NotFound
 from underlay.core.cloud.model import Instance, InstanceState, InterfaceState, NetworkInterface, Subnet
 from underlay.core.errors import InvalidInput
 from underlay.core.identity import InstanceId, InterfaceId, Mac, SubnetId, node_label_value
-from underlay.operator.reconcile import fences, pools, subnets
+from underlay.operator.reconcile import fences, pools, subnets, support
 from underlay.operator.reconcile.advice import advise
 from underlay.operator.reconcile.demand import need
 
@@ -241,3 +241,23 @@ def test_advice_says_what_to_do(error: NotFound, reason: str, says: str) -> None
 
     assert advice.reason == reason
     assert says in advice.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        (SpiderNetworkProviderSpec(driver="aws", addresses=AddressPolicy(mode="prefix")), "spec.addresses.mode"),
+        (
+            SpiderNetworkProviderSpec(driver="aws", addresses=AddressPolicy(families=["ipv6"])),
+            "spec.addresses.families",
+        ),
+        (SpiderNetworkProviderSpec(driver="aws", fixed_address="required"), "spec.fixedAddress"),
+        (SpiderNetworkProviderSpec(driver="aws", pod_metadata_access=True), "spec.podMetadataAccess"),
+    ],
+)
+def test_what_is_not_supported_yet_is_refused_by_name(spec: SpiderNetworkProviderSpec, field: str) -> None:
+    """A wish that would be ignored is an error that names the field."""
+    with pytest.raises(InvalidInput) as refused:
+        support.check(spec)
+
+    assert refused.value.field == field

@@ -1,6 +1,7 @@
 """A datapath with state but no kernel: what ``underlay.cni.kernel.Kernel`` promises, kept in a few dictionaries.
 
-One ``FakeKernel`` outlives the agents that use it, as a kernel does. ``problems`` lists what a real network would have suffered.
+One ``FakeKernel`` outlives the agents that use it, as a kernel does. ``problems`` lists what a real network would
+have suffered.
 """
 
 import asyncio

@@ -1,4 +1,6 @@
-"""One node of a real API server with an agent on it: objects, calls over the agent's socket, what the operator would write."""
+"""One node of a real API server with an agent on it: objects, calls over the agent's socket, what the operator
+would write.
+"""
 
 import asyncio
 import gc
@@ -42,7 +44,9 @@ class Refused(Exception):
 
 
 class NodeUnderTest:
-    """``folder`` holds the agent's files and the pods' namespaces (plain files, which the fake kernel takes for them)."""
+    """``folder`` holds the agent's files and the pods' namespaces (plain files, which the fake kernel takes for
+    them).
+    """
 
     def __init__(self, name: str, client: KubeClient, kubeconfig: Path, folder: Path) -> None:
         self.name = name

@@ -20,6 +20,7 @@ from underlay.core.identity import SubnetId
 from underlay.core.kube.client import KubeClient
 from underlay.core.runtime.clock import Clock
 from underlay.operator.reconcile import subnets as subnet_choice
+from underlay.operator.reconcile import support
 from underlay.operator.reconcile.advice import Advice, advise
 
 _SUBNETS_FRESH_SECONDS = 60.0
@@ -113,6 +114,7 @@ class Providers:
         old = self._providers.get(value.metadata.name)
         provider = Provider(value=value, gate=self._gate(value))
         try:
+            support.check(value.spec)
             settings = ProviderSettings(
                 name=value.metadata.name,
                 region=value.spec.region,

@@ -112,7 +112,6 @@ class CallGate:
         *,
         clock: Clock,
         lease: Callable[[], bool],
-        provider: str = "",
         timeout_seconds: float = 30.0,
         attempts: int = 5,
         first_wait_seconds: float = 0.3,
@@ -120,7 +119,7 @@ class CallGate:
     ) -> None:
         self._clock = clock
         self._lease = lease
-        self._provider = provider
+        self._provider = ""
         self._timeout_seconds = timeout_seconds
         self._attempts = attempts
         self._first_wait_seconds = first_wait_seconds
@@ -135,9 +134,9 @@ class CallGate:
         """What drivers wait with."""
         return self._clock
 
-    def publish(self, rates: Mapping[str, Rate], otherwise: Rate) -> None:
-        """The cloud's limits by operation; said by its driver before the first call, the same each time."""
-        self._rates, self._otherwise = rates, otherwise
+    def publish(self, provider: str, rates: Mapping[str, Rate], *, otherwise: Rate) -> None:
+        """The cloud's name and its limits by operation, said by its driver before the first call."""
+        self._provider, self._rates, self._otherwise = provider, rates, otherwise
 
     async def call(self, operation: str, fn: Callable[[], Awaitable[T]], *, mutating: bool) -> T:
         """``fn()`` within the limits, again after Throttled, Busy and Unavailable.

@@ -58,7 +58,7 @@ class Ec2:
     def __init__(self, settings: ProviderSettings, *, page_size: int = _PAGE) -> None:
         self._page_size = page_size
         self._gate: CallGate = settings.gate
-        self._gate.publish(RATES, otherwise=_OTHER_WRITE)
+        self._gate.publish(errors.PROVIDER, RATES, otherwise=_OTHER_WRITE)
         self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix=f"aws-{settings.name}")
         self._client = _client(settings)
         self._closed = False
