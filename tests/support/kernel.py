@@ -56,7 +56,7 @@ class FakeKernel:
         if failure := self.fail_next:
             self.fail_next = None
             raise failure
-        if not Path(want.netns).exists():
+        if not _exists(want.netns):
             raise NamespaceGone(want.netns, "no such file")
         key = want.netns, want.ifname
         if key in self.interfaces:
@@ -78,7 +78,7 @@ class FakeKernel:
             self.interfaces.pop((gone.netns, gone.ifname), None)
 
     async def inspect(self, netns: str) -> tuple[PodLink, ...]:
-        if not Path(netns).exists():
+        if not _exists(netns):
             raise NamespaceGone(netns, "no such file")
         return tuple(
             PodLink(name=name, mac=Mac("02:00:00:00:00:00"), kind=want.kind, addresses=want.addresses)
@@ -105,3 +105,7 @@ class FakeKernel:
     @staticmethod
     def _ips(want: Want) -> set[IPv4Address | IPv6Address]:
         return {item.ip for item in want.addresses}
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()

@@ -4,8 +4,9 @@ would write.
 
 import asyncio
 import gc
+import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,13 @@ class NodeUnderTest:
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
 
+    def point_at(self, url: str) -> None:
+        """The next agent finds the API server at ``url``."""
+        kubeconfig = self.folder / "kubeconfig"
+        original = Path(self.settings.kubeconfig).read_text()
+        kubeconfig.write_text(re.sub(r"https://127.0.0.1:\d+", url, original))
+        self.settings = msgspec.structs.replace(self.settings, kubeconfig=str(kubeconfig))
+
     # a runtime
 
     def netns(self, container: str) -> Path:
@@ -215,9 +223,5 @@ class NodeUnderTest:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"1-{container}-eth0.del").write_bytes(frames.render_call(frame))
 
-
-async def eventually(holds: Callable[[], object], *, seconds: float = 10) -> None:
-    """Until ``holds()`` is true."""
-    async with asyncio.timeout(seconds):
-        while not holds():
-            await asyncio.sleep(0.02)
+    def spooled(self) -> list[Path]:
+        return list(Path(self.settings.spool).iterdir())

@@ -1,0 +1,156 @@
+"""Fence before release: the agent's part of the protocol that ``core.api.nodenetwork`` describes.
+
+``fences_wanted`` and ``liftable`` are pure; ``Fences`` writes what they say and reads live where they ask for it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+
+import structlog
+
+from underlay.cni.book import Book
+from underlay.cni.nodepools import pool_addresses
+from underlay.cni.records import Fenced, FenceLifted
+from underlay.cni.state import State
+from underlay.core.api.ippool import SpiderIPPool
+from underlay.core.api.nodenetwork import SpiderNodeNetwork
+from underlay.core.errors import InvalidInput
+from underlay.core.ipam.claims import Fence
+from underlay.core.kube.client import KubeClient
+from underlay.core.kube.errors import KubeError, NotFound
+from underlay.core.runtime.checkpoints import Checkpoint, passing
+
+
+class FenceStep(StrEnum):
+    """Crash points."""
+
+    SEEN = "fence.seen"
+    JOURNALED = "fence.journaled"
+    ANSWERED = "fence.answered"
+    LIFTED = "fence.lifted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A fence that only a live read can decide on. ``cancelled``: no wish and no completion names it any more."""
+
+    fence: Fence
+    cancelled: bool
+
+
+def fences_wanted(state: State) -> Iterator[Fenced]:
+    """A fence for each release that has none yet: addresses in use are ``held`` and stay."""
+    node_network, node = state.node_network, state.node
+    if node_network is None or node is None or node_network.spec.node_uid != node.uid or not state.settled:
+        return
+    for release in node_network.spec.release:
+        if release.id in state.ledger.fences:
+            continue
+        held = [text for text in release.addresses if ip_address(text) in state.ledger.held]
+        yield Fenced(
+            id=release.id,
+            pool=release.pool,
+            pool_uid=release.pool_uid,
+            fenced=[text for text in release.addresses if text not in held],
+            held=held,
+        )
+
+
+def liftable(state: State) -> Iterator[str | Doubt]:
+    """Ids of fences that the agent's own copy of the pool lets it lift, and those that need a live read."""
+    node_network = state.node_network
+    if node_network is None:
+        return
+    wishes = {release.id for release in node_network.spec.release}
+    done = {entry.id: entry for entry in node_network.spec.release_done}
+    for fence in state.ledger.fences.values():
+        if entry := done.get(fence.id):
+            pool = state.pools.get(fence.pool)
+            if pool is None or pool.metadata.uid != entry.pool_uid:
+                yield Doubt(fence=fence, cancelled=False)
+            elif (pool.metadata.generation or 0) >= entry.generation:
+                yield fence.id
+        elif fence.id not in wishes:
+            yield Doubt(fence=fence, cancelled=True)
+
+
+def settles(doubt: Doubt, pool: SpiderIPPool | None, node_network: SpiderNodeNetwork | None) -> bool:
+    """Whether live reads (None: not there) let the fence go.
+
+    A release that was carried out: there is no pool of that uid any more. One that was cancelled, which the
+    operator may do only before the pool shrinks: nothing names it, and the pool still has all its addresses.
+    """
+    gone = pool is None or pool.metadata.uid != doubt.fence.pool_uid
+    if not doubt.cancelled:
+        return gone
+    if node_network is None:
+        return gone
+    spec = node_network.spec
+    if doubt.fence.id in {item.id for item in spec.release} | {item.id for item in spec.release_done}:
+        return False
+    if pool is None or gone:
+        return True
+    try:
+        return doubt.fence.fenced <= pool_addresses(pool)
+    except InvalidInput:
+        return False
+
+
+class Fences:
+    """Keeps the journal's fences in step with the SpiderNodeNetwork."""
+
+    def __init__(self, *, book: Book, client: KubeClient, checkpoint: Checkpoint = passing) -> None:
+        self._book = book
+        self._client = client
+        self._checkpoint = checkpoint
+        self._log = structlog.get_logger()
+
+    async def run(self) -> None:
+        """Until cancelled. Doubts that cannot be decided now are looked at again a second later."""
+        while True:
+            undecided = await self.step()
+            await self._book.changed.wait(1.0 if undecided else None)
+
+    async def step(self) -> bool:
+        """One round; whether doubts are left."""
+        if wanted := list(fences_wanted(self._book.state)):
+            self._checkpoint(FenceStep.SEEN)
+            await self._book.record(*wanted)
+            self._checkpoint(FenceStep.JOURNALED)
+            for fence in wanted:
+                self._log.info(
+                    "release.fenced", release=fence.id, pool=fence.pool, fenced=fence.fenced, held=fence.held
+                )
+        undecided = False
+        for item in list(liftable(self._book.state)):
+            if isinstance(item, str):
+                await self._lift(item)
+            elif await self._decide(item):
+                await self._lift(item.fence.id)
+            else:
+                undecided = True
+        return undecided
+
+    async def _lift(self, fence_id: str) -> None:
+        await self._book.record(FenceLifted(id=fence_id))
+        self._checkpoint(FenceStep.LIFTED)
+        self._log.info("release.finished", release=fence_id)
+
+    async def _decide(self, doubt: Doubt) -> bool:
+        node_network = self._book.state.node_network
+        if node_network is None:
+            return False
+        try:
+            live = await self._client.get(SpiderNodeNetwork, node_network.metadata.name)
+        except NotFound:
+            live = None
+        except KubeError:
+            return False
+        try:
+            return settles(doubt, await self._client.get(SpiderIPPool, doubt.fence.pool), live)
+        except NotFound:
+            return settles(doubt, None, live)
+        except KubeError:
+            return False

@@ -1,0 +1,44 @@
+"""What the agent asks of the datapath. ``datapath.shell.Datapath`` does it; tests have a small one with state."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from underlay.cni.datapath.attach import HostLink, Want
+from underlay.cni.datapath.calls import Attached, Detach, NodeFacts, PodLink
+from underlay.core.identity import Mac
+
+
+class Kernel(Protocol):
+    """Each verb leaves the namespaces as they were when it fails. Errors: ``datapath.errors``."""
+
+    async def start(self) -> None:
+        """Make what the host needs once."""
+        ...
+
+    async def close(self) -> None:
+        """Stop; what pods have stays."""
+        ...
+
+    def learn(self, node: NodeFacts) -> None:
+        """What the cluster says of this node, for every attach from now on."""
+        ...
+
+    async def links(self) -> Mapping[Mac, HostLink]:
+        """The host's links by MAC."""
+        ...
+
+    async def prepare_master(self, name: str) -> None:
+        """Have the link up and set as a master must be."""
+        ...
+
+    async def attach(self, want: Want) -> Attached:
+        """Make the interface and the way to the host. The first link is the one asked for."""
+        ...
+
+    async def detach(self, gone: Detach) -> None:
+        """Have the addresses free; succeeds with everything gone."""
+        ...
+
+    async def inspect(self, netns: str) -> tuple[PodLink, ...]:
+        """The links of a pod. Raises ``NamespaceGone``."""
+        ...

@@ -1,0 +1,222 @@
+"""Addresses from this node's own pools: journal first, status after.
+
+``serving`` (pure) says which pools serve and why others do not; ``NodePools.claim`` is the shell: it decides, makes
+the claim durable, and where there is no address waits for one.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from underlay.cni.book import Book
+from underlay.cni.datapath.attach import HostLink
+from underlay.cni.errors import CniError, Code
+from underlay.cni.metrics import Metrics
+from underlay.cni.protocol import CniRequest
+from underlay.cni.state import State, claimed_of
+from underlay.core.addresses import IPAddress, RangeSet, parse_network
+from underlay.core.api.ippool import MAC_ANNOTATION, SpiderIPPool
+from underlay.core.api.nodenetwork import InterfaceStatus
+from underlay.core.errors import InvalidInput
+from underlay.core.identity import Mac, PodRef
+from underlay.core.ipam.allocate import Assigned, NodePool, Request, Shortage, allocate
+from underlay.core.ipam.claims import Claim, PoolAddress
+
+Links = Mapping[Mac, HostLink]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """Pools best first: by device index of their interface, then by name. ``on_host``: addresses the host itself
+    has, and where.
+    """
+
+    pools: tuple[NodePool, ...]
+    on_host: Mapping[IPAddress, str]
+    families: tuple[int, ...]
+
+
+def serving(state: State, node_name: str, links: Links) -> Serving:
+    """The node's pools as allocation sees them.
+
+    A pool serves if the SpiderNodeNetwork names this very Node and machine, the interface's MAC is a link here that
+    is up, and what pods already have is known.
+    """
+    general = _identity_problem(state, node_name)
+    order = {item.mac.lower(): item.device_index for item in _interfaces(state)}
+    pools = sorted(
+        (_node_pool(pool, general, links) for pool in state.pools.values()),
+        key=lambda pool: (order.get(pool.mac, len(order)), pool.mac, pool.name),
+    )
+    given = frozenset[IPAddress]().union(*(pool.addresses for pool in pools))
+    on_host = {item.ip: link.name for link in links.values() for item in link.addresses if item.ip in given}
+    return Serving(pools=tuple(pools), on_host=on_host, families=tuple(sorted({pool.family for pool in pools})) or (4,))
+
+
+def pool_addresses(pool: SpiderIPPool) -> frozenset[IPAddress]:
+    """What a pool may give: ``ips`` without ``excludeIPs``. Raises ``InvalidInput`` naming the field."""
+    where = f"SpiderIPPool {pool.metadata.name}"
+    wanted = RangeSet.parse(pool.spec.ips or (), f"{where} spec.ips")
+    return frozenset(wanted.difference(RangeSet.parse(pool.spec.exclude_ips or (), f"{where} spec.excludeIPs")))
+
+
+class NodePools:
+    """The allocator of one node; nobody else gives out its pools' addresses."""
+
+    def __init__(self, *, node_name: str, book: Book, now: Callable[[], float], metrics: Metrics) -> None:
+        self._node_name = node_name
+        self._book = book
+        self._now = now
+        self._metrics = metrics
+        self._links: Links = {}
+        self._serving = Serving(pools=(), on_host={}, families=(4,))
+        self._seen: tuple[object, ...] = ()
+
+    @property
+    def links(self) -> Links:
+        """Links of the host, as last set."""
+        return self._links
+
+    @links.setter
+    def links(self, links: Links) -> None:
+        if links != self._links:
+            self._links = links
+            self._book.room.notify()
+
+    @property
+    def cooldown_seconds(self) -> float:
+        """The provider's, 30 while no SpiderNodeNetwork is known."""
+        node_network = self._book.state.node_network
+        return float(node_network.spec.cooldown_seconds) if node_network else 30.0
+
+    def serving(self) -> Serving:
+        """The current pools; computed anew only when what they follow from has changed."""
+        state = self._book.state
+        seen = (state.pools, state.node_network, state.node, state.settled, self._links)
+        if len(seen) != len(self._seen) or any(old is not new for old, new in zip(self._seen, seen, strict=True)):
+            self._serving = serving(state, self._node_name, self._links)
+            self._seen = seen
+        return self._serving
+
+    def pool_of(self, item: PoolAddress) -> NodePool | None:
+        """The pool that ``item`` was taken from, if it is still there."""
+        return next((pool for pool in self.serving().pools if pool.uid == item.pool_uid), None)
+
+    async def claim(
+        self, request: CniRequest, pod: PodRef, *, wait_seconds: float, abandoned: asyncio.Event
+    ) -> tuple[Claim, Assigned]:
+        """Addresses for the call, on disk as claimed. Waits for one up to ``wait_seconds``, then raises code 11
+        with what is missing.
+        """
+        until = self._now() + wait_seconds
+        waited = False
+        while True:
+            outcome = self._decide(request, pod)
+            if isinstance(outcome, Assigned):
+                claim = self._claim(request, pod, outcome)
+                await self._book.record(claimed_of(claim))
+                return claim, outcome
+            if not waited:
+                self._metrics.shortages.inc()
+                waited = True
+            left = until - self._now()
+            if abandoned.is_set() or left <= 0:
+                raise CniError(
+                    Code.TRY_AGAIN,
+                    f"no address for pod {pod} on node {self._node_name}: {outcome}",
+                    _after(wait_seconds),
+                )
+            if outcome.retry_at is not None:
+                left = max(min(left, outcome.retry_at - self._now()), 0.001)
+            await self._book.room.wait(left)
+
+    def _decide(self, request: CniRequest, pod: PodRef) -> Assigned | Shortage:
+        current = self.serving()
+        return allocate(
+            pools=current.pools,
+            ledger=self._book.state.ledger,
+            request=Request(attachment=request.attachment, pod=pod, families=current.families),
+            now=self._now(),
+            cooldown_seconds=self.cooldown_seconds,
+            excluded=current.on_host,
+        )
+
+    def _claim(self, request: CniRequest, pod: PodRef, assigned: Assigned) -> Claim:
+        return Claim(
+            attachment=request.attachment,
+            pod=pod,
+            network=request.config.name,
+            netns=request.netns,
+            addresses=tuple(
+                PoolAddress(address=grant.address, pool=grant.pool.name, pool_uid=grant.pool.uid)
+                for grant in assigned.grants
+            ),
+            since=self._now(),
+        )
+
+
+def _after(wait_seconds: float) -> str:
+    return f"waited {wait_seconds:g} s; see `kubectl get sp,snn` and the conditions of this node's SpiderNodeNetwork"
+
+
+def _interfaces(state: State) -> Iterator[InterfaceStatus]:
+    if state.node_network and state.node_network.status:
+        yield from state.node_network.status.interfaces
+
+
+def _identity_problem(state: State, node_name: str) -> str:
+    node_network, node = state.node_network, state.node
+    if node_network is None:
+        return f"no SpiderNodeNetwork {node_name}: no provider selects this node, or the operator has not answered yet"
+    if node is None:
+        return f"Node {node_name} has not been read yet"
+    spec = node_network.spec
+    if spec.node_uid != node.uid:
+        return f"SpiderNodeNetwork {node_name} belongs to Node uid {spec.node_uid}, this Node's is {node.uid}"
+    if spec.provider_id != node.provider_id:
+        return (
+            f"SpiderNodeNetwork {node_name} belongs to {spec.provider_id}, this Node's providerID is {node.provider_id}"
+        )
+    if not state.settled:
+        return "the agent's journal is new, and it is still reading what pods already have"
+    return ""
+
+
+def _node_pool(pool: SpiderIPPool, general: str, links: Links) -> NodePool:
+    mac = Mac(pool.metadata.annotations.get(MAC_ANNOTATION, "").lower())
+    refusal = general or _pool_problem(pool, mac, links)
+    subnet = parse_network("0.0.0.0/0", "subnet")
+    gateway: IPAddress | None = None
+    addresses: frozenset[IPAddress] = frozenset()
+    try:
+        subnet = parse_network(pool.spec.subnet, "spec.subnet")
+        gateway = ip_address(pool.spec.gateway) if pool.spec.gateway else None
+        addresses = pool_addresses(pool)
+    except (InvalidInput, ValueError) as wrong:
+        refusal = refusal or str(wrong)
+    return NodePool(
+        name=pool.metadata.name,
+        uid=pool.metadata.uid or "",
+        family=subnet.version,
+        subnet=subnet,
+        gateway=gateway,
+        addresses=addresses,
+        mac=mac,
+        refusal=refusal,
+    )
+
+
+def _pool_problem(pool: SpiderIPPool, mac: Mac, links: Links) -> str:
+    if pool.metadata.deletion_timestamp:
+        return "is being deleted"
+    if pool.spec.disable:
+        return "is disabled"
+    if not mac:
+        return f"has no annotation {MAC_ANNOTATION}"
+    link = links.get(mac)
+    if link is None:
+        return f"its interface (MAC {mac}) is not on this node yet"
+    if not link.up:
+        return f"its interface {link.name} (MAC {mac}) is down"
+    return ""
