@@ -6,7 +6,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_address
 
 import structlog
 
@@ -14,6 +13,7 @@ from underlay.cni.book import Book
 from underlay.cni.nodepools import pool_addresses
 from underlay.cni.records import Fenced, FenceLifted
 from underlay.cni.state import State
+from underlay.core.addresses import parse_address
 from underlay.core.api.ippool import SpiderIPPool
 from underlay.core.api.nodenetwork import SpiderNodeNetwork
 from underlay.core.errors import InvalidInput
@@ -45,10 +45,15 @@ def fences_wanted(state: State) -> Iterator[Fenced]:
     node_network, node = state.node_network, state.node
     if node_network is None or node is None or node_network.spec.node_uid != node.uid or not state.settled:
         return
-    for release in node_network.spec.release:
+    for index, release in enumerate(node_network.spec.release):
         if release.id in state.ledger.fences:
             continue
-        held = [text for text in release.addresses if ip_address(text) in state.ledger.held]
+        try:
+            where = f"spec.release[{index}].addresses"
+            addresses = {text: parse_address(text, where) for text in release.addresses}
+        except InvalidInput:
+            continue  # never answered, hence never carried out
+        held = [text for text, address in addresses.items() if address in state.ledger.held]
         yield Fenced(
             id=release.id,
             pool=release.pool,

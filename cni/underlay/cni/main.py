@@ -4,9 +4,8 @@ import argparse
 import asyncio
 import gc
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,7 +15,6 @@ from underlay.cni.book import Book
 from underlay.cni.datapath.calls import NodeFacts
 from underlay.cni.datapath.shell import Datapath
 from underlay.cni.endpoints import Endpoints
-from underlay.cni.errors import JournalLocked
 from underlay.cni.fences import Fences
 from underlay.cni.journal import Journal
 from underlay.cni.kernel import Kernel
@@ -32,7 +30,8 @@ from underlay.cni.spool import Spool
 from underlay.cni.state import State, replay
 from underlay.cni.verbs import Verbs
 from underlay.cni.watch import Watch
-from underlay.core.errors import InvalidInput
+from underlay.core.addresses import IPAddress, parse_address, parse_network
+from underlay.core.errors import InvalidInput, UnderlayError
 from underlay.core.kube.client import KubeClient
 from underlay.core.runtime.checkpoints import Checkpoint, passing
 from underlay.core.runtime.clock import Clock, RealClock
@@ -51,8 +50,8 @@ def main() -> None:
         settings = load(Settings, arguments.config)
         configure("underlay-agent", settings.log_level)
         asyncio.run(_until_told(settings))
-    except (InvalidInput, JournalLocked) as wrong:
-        raise SystemExit(f"underlay-agent: {wrong}") from wrong
+    except* UnderlayError as wrong:
+        raise SystemExit(f"underlay-agent: {_first(wrong)}") from wrong
 
 
 async def run(
@@ -156,6 +155,12 @@ async def _serve(
         stop_metrics()
 
 
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 async def _until_told(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     serving = asyncio.current_task()
@@ -204,10 +209,19 @@ async def _follow_node(kernel: Kernel, settings: Settings, book: Book) -> None:
 def _learn(kernel: Kernel, settings: Settings, state: State) -> None:
     kernel.learn(
         NodeFacts(
-            addresses=tuple(map(ip_address, state.node.addresses)) if state.node else (),
-            service_cidrs=tuple(map(ip_network, settings.service_cidrs)),
+            addresses=tuple(_parsed(state.node.addresses if state.node else ())),
+            service_cidrs=tuple(parse_network(text, "serviceCIDRs") for text in settings.service_cidrs),
         )
     )
+
+
+def _parsed(addresses: Iterable[str]) -> Iterator[IPAddress]:
+    """InternalIPs of the Node; anything may be written there."""
+    for text in addresses:
+        try:
+            yield parse_address(text, "Node status.addresses")
+        except InvalidInput as wrong:
+            structlog.get_logger().warning("node.address_ignored", reason=str(wrong))
 
 
 def _steady(clock: Clock) -> Callable[[], float]:

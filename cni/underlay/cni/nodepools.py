@@ -113,6 +113,8 @@ class NodePools:
         waited = False
         while True:
             outcome = self._decide(request, pod)
+            if abandoned.is_set():
+                raise CniError(Code.TRY_AGAIN, f"the runtime no longer waits for pod {pod}")
             if isinstance(outcome, Assigned):
                 claim = self._claim(request, pod, outcome)
                 await self._book.record(claimed_of(claim))
@@ -121,7 +123,7 @@ class NodePools:
                 self._metrics.shortages.inc()
                 waited = True
             left = until - self._now()
-            if abandoned.is_set() or left <= 0:
+            if left <= 0:
                 raise CniError(
                     Code.TRY_AGAIN,
                     f"no address for pod {pod} on node {self._node_name}: {outcome}",

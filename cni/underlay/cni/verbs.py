@@ -113,9 +113,8 @@ class Verbs:
                 request, pod, wait_seconds=patience.wait_seconds, abandoned=patience.abandoned
             )
             self._checkpoint(Step.ADD_CLAIMED)
-            want = self._want(request, assigned)
             try:
-                attached = await self._kernel.attach(want)
+                attached = await self._kernel.attach(self._want(request, assigned))
             except (DatapathError, InvalidInput) as failed:
                 await self._undo(claim)
                 raise cni_error(failed, request) from failed
@@ -231,12 +230,15 @@ class Verbs:
     def _want(self, request: CniRequest, assigned: Assigned) -> Want:
         node_network = self._book.state.node_network
         pools = [grant.pool for grant in assigned.grants]
+        master = self._pools.links.get(pools[0].mac)
+        if master is None:
+            raise MasterMissing(f"with MAC {pools[0].mac}")
         return Want(
             container_id=request.attachment.container_id,
             ifname=request.attachment.ifname,
             netns=request.netns,
             kind=node_network.spec.network_type if node_network else "ipvlan",
-            master=self._pools.links[pools[0].mac].name,
+            master=master.name,
             addresses=tuple(ip_interface((grant.address, grant.pool.subnet.prefixlen)) for grant in assigned.grants),
             gateways=tuple(pool.gateway for pool in pools if pool.gateway is not None),
         )
