@@ -130,6 +130,25 @@ async def test_foreign_mac_is_dropped_and_counted_until_told(fabric: Fabric) -> 
     assert (drops["foreign_mac"], drops["unassigned_source"] > 0) == (foreign, True)
 
 
+async def test_some_macs_are_told_without_touching_others(fabric: Fabric) -> None:
+    """A MAC told for one address leaves the others as they are, and is taken back by null."""
+    await fabric.put("eni-a", addresses=["10.9.0.10", "10.9.0.11"])
+    await fabric.put_macs("eni-a", {"10.9.0.11": "02:00:00:00:00:11"})
+    await inside("a", "ip", "link", "set", "ens5", "address", "02:00:00:00:00:ff")
+
+    async with fabric.session.patch("/macs", json={"10.9.0.10": "02:00:00:00:00:ff"}) as answer:
+        assert answer.status == 204
+    assert await reaches("a", "10.9.0.20")
+    async with fabric.session.patch("/macs", json={"10.9.0.10": None}) as answer:
+        assert answer.status == 204
+    await inside("a", "ip", "link", "set", "ens5", "address", "02:00:00:00:00:11")
+    await inside("a", "ip", "address", "add", "10.9.0.11/32", "dev", "ens5")
+    assert await reaches("a", "10.9.0.20", source="10.9.0.11")
+    assert await silent("a", "10.9.0.20", source="10.9.0.10")
+    async with fabric.session.patch("/macs", json={"10.9.0.200": None}) as answer:
+        assert answer.status == 404
+
+
 @pytest.mark.parametrize("giver_first", [True, False], ids=["giver first", "taker first"])
 async def test_moved_address_moves_traffic(fabric: Fabric, *, giver_first: bool) -> None:
     """An address that goes from one interface to another is delivered to the new one, in whichever order it is told."""

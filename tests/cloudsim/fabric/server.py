@@ -3,6 +3,7 @@
     PUT    /interfaces/<eni>        attach or update (body: ``model.Interface``)
     DELETE /interfaces/<eni>        detach; also when it is not there
     PUT    /interfaces/<eni>/macs   {address: MAC}: senders with a MAC of their own; replaces the ones told before
+    PATCH  /macs                    {address: MAC or null}: the same for some addresses of whichever interfaces
     GET    /interfaces              what is attached
     GET    /drops                   {eni: {"unassigned_source": frames, "foreign_mac": frames}}
 
@@ -25,6 +26,7 @@ def application(vpc: Vpc) -> web.Application:
     app.router.add_put("/interfaces/{eni}", routes.put)
     app.router.add_delete("/interfaces/{eni}", routes.delete)
     app.router.add_put("/interfaces/{eni}/macs", routes.put_macs)
+    app.router.add_patch("/macs", routes.patch_macs)
     app.router.add_get("/interfaces", routes.interfaces)
     app.router.add_get("/drops", routes.drops)
     return app
@@ -49,11 +51,23 @@ class _Routes:
 
     async def put_macs(self, request: web.Request) -> web.Response:
         try:
-            await self._vpc.put_macs(request.match_info["eni"], _parse_macs(await request.read()))
+            told = _parse_macs(await request.read())
+            await self._vpc.put_macs(request.match_info["eni"], {a: mac for a, mac in told.items() if mac is not None})
         except (msgspec.DecodeError, ValueError) as wrong:
             return web.Response(status=400, text=str(wrong))
         except KeyError:
             return web.Response(status=404, text=f"no interface {request.match_info['eni']} is attached")
+        except Refused as refused:
+            return web.Response(status=409, text=str(refused))
+        return web.Response(status=204)
+
+    async def patch_macs(self, request: web.Request) -> web.Response:
+        try:
+            await self._vpc.patch_macs(_parse_macs(await request.read()))
+        except (msgspec.DecodeError, ValueError) as wrong:
+            return web.Response(status=400, text=str(wrong))
+        except KeyError as unknown:
+            return web.Response(status=404, text=f"no interface has {unknown.args[0]}")
         except Refused as refused:
             return web.Response(status=409, text=str(refused))
         return web.Response(status=204)
@@ -73,8 +87,8 @@ def _parse_interface(body: bytes) -> Interface:
     return msgspec.json.decode(body, type=Interface, dec_hook=_address)
 
 
-def _parse_macs(body: bytes) -> dict[IPv4Address, str]:
-    return {IPv4Address(key): mac for key, mac in msgspec.json.decode(body, type=dict[str, str]).items()}
+def _parse_macs(body: bytes) -> dict[IPv4Address, str | None]:
+    return {IPv4Address(key): mac for key, mac in msgspec.json.decode(body, type=dict[str, str | None]).items()}
 
 
 def _address(kind: type, text: object) -> object:

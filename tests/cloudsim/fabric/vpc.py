@@ -95,6 +95,21 @@ class Vpc:
                 raise KeyError(eni)
             await self._turn_into(self.interfaces, {**self._macs, eni: dict(macs)})
 
+    async def patch_macs(self, macs: Mapping[IPv4Address, str | None]) -> None:
+        """Have some addresses sent with a MAC of their own, or (None) with their interface's again.
+
+        ``KeyError``: no interface has the address.
+        """
+        async with self._turn:
+            owners = {address: eni for eni, interface in self.interfaces.items() for address in interface.addresses}
+            after = {eni: dict(known) for eni, known in self._macs.items()}
+            for address, mac in macs.items():
+                known = after.setdefault(owners[address], {})
+                known.pop(address, None)
+                if mac is not None:
+                    known[address] = mac
+            await self._turn_into(self.interfaces, after)
+
     async def delete(self, eni: str) -> None:
         """Detach the interface; nothing happens if it is not there."""
         async with self._turn:
