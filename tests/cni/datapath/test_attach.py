@@ -159,6 +159,14 @@ def test_host_veth_name_fits(container: str) -> None:
     assert name == "veth" + container[:11]
 
 
+def test_host_veth_names_of_ids_that_begin_alike_differ() -> None:
+    """Container ids with a common beginning that is not hexadecimal get names of their own."""
+    names = {host_veth_name(f"cnitool-{digit}0d2a") for digit in "0123456789"}
+
+    assert len(names) == 10
+    assert all(len(name) <= 15 for name in names)
+
+
 def test_batches() -> None:
     """Links are made first and by themselves; a link comes up after its address, and before what needs it up."""
     batches = arrange(plan(wish(), FACTS, NUMBERS))

@@ -13,7 +13,9 @@ Tables, priorities and the mark are Spiderpool's (coordinator, mode underlay).
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network
+from string import hexdigits
 
 from underlay.cni.datapath.model import (
     POD_VETH,
@@ -54,8 +56,13 @@ _POD_VETH_UNFILTERED = Sysctl(protocol="ipv4", link=POD_VETH, key="rp_filter", v
 
 
 def host_veth_name(container_id: str) -> str:
-    """The name of the host's end: an interface name has 15 characters."""
-    return "veth" + container_id[:11]
+    """The name of the host's end: an interface name has 15 characters.
+
+    The first 11 of a container id tell it apart when they are random hex digits, as runtimes make them (and as
+    Spiderpool names it); ids that begin alike (``cnitool-…``) are told apart by their hash.
+    """
+    head = container_id[:11]
+    return "veth" + (head if set(head) <= set(hexdigits) else sha256(container_id.encode()).hexdigest()[:11])
 
 
 def host_path(
