@@ -66,7 +66,10 @@ def learn(
     settle: float,
     accepted: Mapping[InterfaceId, frozenset[IPAddress]],
 ) -> Known:
-    """``known`` after a read that began at ``began``. ``accepted`` is what an earlier leader believed, used when ``known`` is None."""
+    """``known`` after a read that began at ``began``.
+
+    ``accepted`` is what an earlier leader believed, used when ``known`` is None.
+    """
     if not read.interfaces:
         return known or Known(instance=read)
     prior = {interface.id: interface for interface in known.instance.interfaces} if known else {}
