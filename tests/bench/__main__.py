@@ -1,0 +1,124 @@
+"""``python -m bench [cni | datapath]``."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from bench.cni import Extent, measure
+from bench.site import ROOT, SiteFailed
+from bench.subjects import REFERENCE_PLUGINS
+from bench.table import show
+from controlplane.build import BuildFailed
+from controlplane.process import ProcessFailed
+from controlplane.progress import step
+from controlplane.toolchain import NoGo
+from world import record
+from world.api import ApiError
+from world.cloud import CloudRefused
+from world.commands import CommandFailed
+from world.names import Names
+
+T = TypeVar("T")
+
+_EXPECTED = (
+    ApiError,
+    BuildFailed,
+    CloudRefused,
+    CommandFailed,
+    LookupError,
+    NoGo,
+    ProcessFailed,
+    SiteFailed,
+    record.InUse,
+)
+_INTERRUPTED = 130
+_WIDTH = 120
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """How long CNI calls take. Without a command: cni."""
+    if os.geteuid() != 0:
+        raise click.ClickException("this makes network namespaces and links, which only root may: run it as root")
+    if context.invoked_subcommand is None:
+        context.invoke(cni)
+
+
+@main.command()
+@click.option(
+    "--rounds", default=6, show_default=True, type=click.IntRange(min=1), help="More take longer and say more."
+)
+@click.option("--kind", default="macvlan", show_default=True, type=click.Choice(["macvlan", "ipvlan"]))
+@click.option("--name", default="bench", show_default=True, help="Begins the names of its namespaces and links.")
+def cni(rounds: int, kind: str, name: str) -> None:
+    """ADD and DEL of Underlay beside Debian's reference plugins; figures in build/bench/cni.json."""
+    if not (REFERENCE_PLUGINS / "macvlan").exists():
+        raise click.ClickException(
+            f"{REFERENCE_PLUGINS} lacks Debian's containernetworking-plugins: `make setup` gets it"
+        )
+    extent = Extent(rounds=rounds)
+    try:
+        names = Names(world=name)
+        with record.sole(name), step("measuring CNI calls") as note:
+            report = _run(measure(names, ROOT / "build" / "bench" / "site", extent, note, kind=kind))
+    except (*_EXPECTED, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    show(_console(), report, kind=kind, widths=[width for width, _ in extent.batches])
+    click.echo(f"all figures: {write('cni', report.figures)}")
+    sys.exit(1 if report.errors else 0)
+
+
+@main.command()
+@click.option("--count", default=300, show_default=True, type=click.IntRange(min=2), help="Attachments per way.")
+def datapath(count: int) -> None:
+    """Attach and detach without agent and journal: one batch per namespace beside one message per send."""
+    from bench.datapath import KERNEL_ONLY, loop  # noqa: PLC0415 - only this command needs the datapath's libraries
+
+    found = _run(loop(count))
+    for key, value in found.items():
+        click.echo(f"{key:45} {value:10.3f}")
+    click.echo(f"{KERNEL_ONLY}\nall figures: {write('datapath', found)}")
+
+
+def write(name: str, figures: Mapping[str, float]) -> Path:
+    """``build/bench/<name>.json``: one flat object."""
+    file = ROOT / "build" / "bench" / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({key: round(value, 4) for key, value in figures.items()}, indent=2) + "\n")
+    return file
+
+
+def _console() -> Console:
+    """Wide enough for the tables also where there is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDTH)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Ctrl-C and SIGTERM cancel; what was made is then taken down before this returns."""
+
+    async def cancellable() -> T:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            click.echo("interrupted; everything is removed", err=True)
+            sys.exit(_INTERRUPTED)
+
+    return asyncio.run(cancellable())
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m bench")
