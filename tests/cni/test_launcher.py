@@ -207,7 +207,7 @@ def test_an_agent_that_is_silent_is_given_up(runtime: Runtime) -> None:
 def test_the_call_reaches_the_agent_and_its_answer_the_runtime(runtime: Runtime) -> None:
     """CNI_*, UNDERLAY_* and the trace context go over, nothing else of the environment; stdout and status come back."""
     with runtime.agent(lambda _: frames.render_answer(1, b'{"code":7}')) as calls:
-        done = runtime.run("ADD", TRACEPARENT="00-1", HOME="/root", CNI_ARGS="A=b")
+        done = runtime.run("ADD", TRACEPARENT="00-1", HOME="/root", CNI_ARGS="A=b", CNI_NETNS_OVERRIDE="1")
 
     assert (done.returncode, done.stdout) == (1, b'{"code":7}')
     [call] = calls
@@ -216,6 +216,7 @@ def test_the_call_reaches_the_agent_and_its_answer_the_runtime(runtime: Runtime)
     assert call.environment == COMPLETE | {
         "CNI_COMMAND": "ADD",
         "CNI_ARGS": "A=b",
+        "CNI_NETNS_OVERRIDE": "1",
         "TRACEPARENT": "00-1",
         "UNDERLAY_SOCKET": str(runtime.socket),
         "UNDERLAY_SPOOL": str(runtime.spool),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from underlay.cni.datapath.attach import HostLink, Want
 from underlay.cni.datapath.calls import Attached, AttachedLink, Detach, NodeFacts, PodLink
-from underlay.cni.datapath.errors import DatapathError, InterfaceExists, NamespaceGone
+from underlay.cni.datapath.errors import InterfaceExists, NamespaceGone
 from underlay.core.identity import Mac
 
 
@@ -27,7 +27,7 @@ class FakeKernel:
         self.problems: list[str] = []
         self.node = NodeFacts()
         self.attaches = 0
-        self.fail_next: DatapathError | None = None
+        self.fail_next: Exception | None = None
         self.gate: asyncio.Event | None = None
         self._macs = itertools.count(1)
 

@@ -6,6 +6,7 @@ written now is tried again; what an agent did not get to is removed by Kubernete
 
 import asyncio
 
+import msgspec
 import structlog
 
 from underlay.cni.book import Book
@@ -13,6 +14,7 @@ from underlay.cni.metrics import Metrics
 from underlay.cni.records import BoundPod
 from underlay.cni.state import State
 from underlay.core.api.endpoint import EndpointCurrent, EndpointIP, SpiderEndpoint, SpiderEndpointStatus
+from underlay.core.api.kubernetes import Job, ReplicaSet
 from underlay.core.api.meta import ObjectMeta, OwnerReference
 from underlay.core.identity import PodRef
 from underlay.core.ipam.claims import Claim
@@ -22,6 +24,9 @@ from underlay.core.runtime.aio import KeyedQueue
 
 _RETRY_SECONDS = 2.0
 _WORKERS = 4
+_OWNERS_KEPT = 1000
+_INTERMEDIATE: dict[str, type[ReplicaSet] | type[Job]] = {"ReplicaSet": ReplicaSet, "Job": Job}
+"""Controllers that are made by another one, in whose name people think: Deployment, CronJob."""
 
 
 def endpoint_of(state: State, pod: PodRef, node_name: str) -> SpiderEndpoint | None:
@@ -61,6 +66,7 @@ class Endpoints:
         self._metrics = metrics
         self._queue: KeyedQueue[PodRef] = KeyedQueue()
         self._written: dict[PodRef, str] = {}
+        self._owners: dict[tuple[str, str, str], tuple[str, str]] = {}
         self._log = structlog.get_logger()
 
     def touch(self, pod: PodRef) -> None:
@@ -90,9 +96,14 @@ class Endpoints:
 
     async def _write(self, pod: PodRef) -> None:
         wanted = endpoint_of(self._book.state, pod, self._node_name)
-        if wanted is None:
+        if wanted is None or wanted.status is None:
             await self._remove(pod)
             return
+        kind, name = await self._top_owner(
+            pod.namespace, wanted.status.owner_controller_type, wanted.status.owner_controller_name
+        )
+        status = msgspec.structs.replace(wanted.status, owner_controller_type=kind, owner_controller_name=name)
+        wanted = msgspec.structs.replace(wanted, status=status)
         try:
             made = await self._client.create(wanted)
         except AlreadyExists:
@@ -100,6 +111,25 @@ class Endpoints:
         except NotFound:
             return  # its namespace is gone, and the pod with it
         self._written[pod] = made.metadata.uid or ""
+
+    async def _top_owner(self, namespace: str, kind: str, name: str) -> tuple[str, str]:
+        """Kind and name of what made the pod's controller; the controller itself where that cannot be told. One read
+        per controller.
+        """
+        key = namespace, kind, name
+        if kind not in _INTERMEDIATE:
+            return kind, name
+        if key not in self._owners:
+            try:
+                controller = await self._client.get(_INTERMEDIATE[kind], name, namespace)
+            except KubeError as unknown:
+                self._log.info("owner.not_read", owner=f"{kind} {namespace}/{name}", reason=str(unknown))
+                return kind, name
+            owner = next((item for item in controller.metadata.owner_references if item.controller), None)
+            if len(self._owners) >= _OWNERS_KEPT:
+                self._owners.clear()
+            self._owners[key] = (owner.kind, owner.name) if owner else (kind, name)
+        return self._owners[key]
 
     async def _correct(self, wanted: SpiderEndpoint) -> SpiderEndpoint:
         there = await self._client.get(SpiderEndpoint, wanted.metadata.name, wanted.metadata.namespace)

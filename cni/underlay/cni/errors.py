@@ -17,6 +17,7 @@ class Code(IntEnum):
     """CNI's reserved codes that Underlay answers; from 100 on they are a plugin's own."""
 
     INCOMPATIBLE_VERSION = 1
+    UNSUPPORTED_FIELD = 2
     UNKNOWN_CONTAINER = 3
     INVALID_ENVIRONMENT = 4
     IO_FAILURE = 5
@@ -34,9 +35,9 @@ class CniError(UnderlayError):
 
     def __init__(self, code: Code, msg: str, details: str = "") -> None:
         self.code = code
-        self.msg = msg
-        self.details = details
-        super().__init__(f"{msg} (code {int(code)})" + (f": {details}" if details else ""))
+        self.msg = _text(msg)
+        self.details = _text(details)
+        super().__init__(f"{self.msg} (code {int(code)})" + (f": {self.details}" if details else ""))
 
 
 class JournalLocked(UnderlayError):
@@ -45,3 +46,8 @@ class JournalLocked(UnderlayError):
 
 class JournalBroken(UnderlayError):
     """The journal cannot be read or written."""
+
+
+def _text(repeated: str) -> str:
+    """An environment may hold bytes that are no text; neither JSON nor a log can."""
+    return repeated.encode(errors="backslashreplace").decode()

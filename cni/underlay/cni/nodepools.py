@@ -104,7 +104,7 @@ class NodePools:
         return next((pool for pool in self.serving().pools if pool.uid == item.pool_uid), None)
 
     async def claim(
-        self, request: CniRequest, pod: PodRef, *, wait_seconds: float, abandoned: asyncio.Event
+        self, request: CniRequest, pod: PodRef, *, first: bool, wait_seconds: float, abandoned: asyncio.Event
     ) -> tuple[Claim, Assigned]:
         """Addresses for the call, on disk as claimed. Waits for one up to ``wait_seconds``, then raises code 11
         with what is missing.
@@ -116,7 +116,7 @@ class NodePools:
             if abandoned.is_set():
                 raise CniError(Code.TRY_AGAIN, f"the runtime no longer waits for pod {pod}")
             if isinstance(outcome, Assigned):
-                claim = self._claim(request, pod, outcome)
+                claim = self._claim(request, pod, outcome, first=first)
                 await self._book.record(claimed_of(claim))
                 return claim, outcome
             if not waited:
@@ -144,7 +144,7 @@ class NodePools:
             excluded=current.on_host,
         )
 
-    def _claim(self, request: CniRequest, pod: PodRef, assigned: Assigned) -> Claim:
+    def _claim(self, request: CniRequest, pod: PodRef, assigned: Assigned, *, first: bool) -> Claim:
         return Claim(
             attachment=request.attachment,
             pod=pod,
@@ -155,6 +155,7 @@ class NodePools:
                 for grant in assigned.grants
             ),
             since=self._now(),
+            first=first,
         )
 
 

@@ -18,6 +18,7 @@ from underlay.core.identity import Attachment
 SUPPORTED_VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+_POD_NAME = re.compile(r"[a-z0-9]([a-z0-9.\-]*[a-z0-9])?")
 _KNOWN_ARGS = {"IgnoreUnknown", "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID"}
 
 
@@ -49,7 +50,7 @@ class ValidAttachment(msgspec.Struct, frozen=True, kw_only=True):
 
 class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What is read of a plugin's configuration. An absent ``cniVersion`` means 0.1.0 (CNI 1.1 §"Version
-    considerations").
+    considerations"). ``coordinator`` false: the pod gets no ``veth0``, so neither node nor Services reach it that way.
     """
 
     cni_version: str = "0.1.0"
@@ -57,6 +58,9 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     type: str = ""
     master: list[str] | str = "auto"
     log_level: str = ""
+    coordinator: bool = True
+    ipam: dict[str, msgspec.Raw] | None = None
+    prev_result: msgspec.Raw = msgspec.Raw()  # in a union it would decode nothing but null
     valid_attachments: list[ValidAttachment] | None = msgspec.field(default=None, name="cni.dev/valid-attachments")
     attachments: list[ValidAttachment] | None = msgspec.field(default=None, name="cni.dev/attachments")
 
@@ -73,12 +77,13 @@ class PodArguments:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CniRequest:
     """One call, checked. ``netns`` is empty on a DEL whose namespace is gone; GC and STATUS have an empty
-    attachment.
+    attachment. ``netns_override``: it may be the plugin's own.
     """
 
     command: Command
     attachment: Attachment
     netns: str
+    netns_override: bool
     pod: PodArguments
     config: NetworkConfig
 
@@ -114,10 +119,18 @@ def parse_request(environment: Mapping[str, str], stdin: bytes) -> CniRequest:
     """The call a runtime made. Raises ``CniError`` with the spec's code and the variable's or field's name."""
     command, attachment = _parse_environment(environment)
     config = _parse_config(command, stdin)
+    if command is Command.ADD:
+        _check_add(config)
     # A DEL needs no pod, and must not fail for what it does not need.
     arguments = PodArguments() if command is Command.DEL else parse_args(environment.get("CNI_ARGS", ""))
-    netns = environment.get("CNI_NETNS", "")
-    return CniRequest(command=command, attachment=attachment, netns=netns, pod=arguments, config=config)
+    return CniRequest(
+        command=command,
+        attachment=attachment,
+        netns=environment.get("CNI_NETNS", ""),
+        netns_override=environment.get("CNI_NETNS_OVERRIDE", "").lower() in {"1", "true"},
+        pod=arguments,
+        config=config,
+    )
 
 
 def parse_spooled(environment: Mapping[str, str]) -> tuple[Attachment, str]:
@@ -139,6 +152,11 @@ def parse_args(text: str) -> PodArguments:
     unknown = sorted(values.keys() - _KNOWN_ARGS)
     if unknown and values.get("IgnoreUnknown", "").lower() not in {"1", "true"}:
         raise CniError(Code.INVALID_ENVIRONMENT, f"CNI_ARGS: unknown args {unknown}, and IgnoreUnknown is not set")
+    for key in ("K8S_POD_NAMESPACE", "K8S_POD_NAME"):
+        if values.get(key) and not _POD_NAME.fullmatch(values[key]):
+            raise CniError(
+                Code.INVALID_ENVIRONMENT, f"CNI_ARGS: {key} {values[key]!r} is no name that Kubernetes gives"
+            )
     return PodArguments(
         namespace=values.get("K8S_POD_NAMESPACE", ""),
         name=values.get("K8S_POD_NAME", ""),
@@ -181,6 +199,10 @@ def _parse_environment(environment: Mapping[str, str]) -> tuple[Command, Attachm
         raise CniError(Code.INVALID_ENVIRONMENT, f"required env variables [{','.join(missing)}] missing")
     if command in {Command.GC, Command.STATUS}:
         return command, Attachment(container_id="", ifname="")
+    if not environment.get("CNI_NETNS", "").isprintable():
+        raise CniError(
+            Code.INVALID_ENVIRONMENT, f"CNI_NETNS: {environment['CNI_NETNS']!r} is no path that can be printed"
+        )
     container_id, ifname = environment["CNI_CONTAINERID"], environment["CNI_IFNAME"]
     if not _NAME.fullmatch(container_id):
         details = "expected letters, digits, '_', '.', '-', the first a letter or digit"
@@ -205,8 +227,8 @@ def _parse_config(command: Command, stdin: bytes) -> NetworkConfig:
     try:
         config = msgspec.json.decode(stdin, type=NetworkConfig)
     except msgspec.ValidationError as wrong:
-        raise CniError(Code.INVALID_CONFIG, f"network configuration: {wrong}") from wrong
-    except msgspec.DecodeError as wrong:
+        raise CniError(Code.UNDECODABLE, f"stdin: network configuration: {wrong}") from wrong
+    except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
         raise CniError(Code.UNDECODABLE, f"stdin: network configuration is not JSON: {wrong}") from wrong
     if not config.name:
         raise CniError(Code.INVALID_CONFIG, "name: missing network name")
@@ -215,6 +237,21 @@ def _parse_config(command: Command, stdin: bytes) -> NetworkConfig:
         raise CniError(Code.INVALID_CONFIG, f"name: invalid characters in network name {config.name!r}", details)
     _check_version(command, config.cni_version)
     return config
+
+
+def _check_add(config: NetworkConfig) -> None:
+    """Raises ``CniError`` for what would silently be done otherwise than was asked."""
+    if config.master not in ("auto", ["auto"]):
+        details = 'expected "auto": addresses come with the interface they belong to'
+        raise CniError(Code.UNSUPPORTED_FIELD, f"unsupported field master: {config.master!r}", details)
+    if config.ipam:
+        names = f"{{{', '.join(f'{key}: {bytes(value).decode()}' for key, value in config.ipam.items())}}}"
+        raise CniError(
+            Code.UNSUPPORTED_FIELD, f"unsupported field ipam: {names}", "addresses come from this node's pools"
+        )
+    if bytes(config.prev_result) not in {b"", b"null"}:
+        details = "underlay makes the pod's interface: it stands first in a list of plugins"
+        raise CniError(Code.INVALID_CONFIG, "prevResult: underlay continues no other plugin's result", details)
 
 
 def _check_version(command: Command, version: str) -> None:

@@ -38,6 +38,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True, tag="claimed"):
     addresses: list[ClaimedAddress]
     since: float
     confirmed: bool = False
+    first: bool = True
 
 
 class Confirmed(msgspec.Struct, frozen=True, kw_only=True, tag="confirmed"):

@@ -106,6 +106,7 @@ class Repair:
             except DatapathError as refused:
                 self._log.warning("namespace.not_read", netns=path, reason=str(refused))
                 continue
+            first = True
             for link in links:
                 here = [item.ip for item in link.addresses if item.ip in pools and item.ip not in seen]
                 seen.update(here)
@@ -120,7 +121,9 @@ class Repair:
                         ],
                         since=self._now(),
                         confirmed=True,
+                        first=first,
                     )
+                    first = False
 
     def _pool_addresses(self) -> Iterator[IPAddress]:
         for pool in self._book.state.pools.values():

@@ -22,6 +22,7 @@ from underlay.core.errors import InvalidInput
 
 _MARGIN_SECONDS = 2.0
 """Kept of the launcher's deadline for the steps after the wait for an address."""
+_OWN_NAMESPACE = "CNI_NETNS: plugin's netns and netns from CNI_NETNS should not be the same"
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -120,10 +121,15 @@ class Server:
     async def _carry_out(self, request: CniRequest, patience: Patience) -> bytes:
         match request.command:
             case Command.ADD:
+                if _is_own_namespace(request):
+                    raise CniError(Code.INVALID_NETNS, _OWN_NAMESPACE)
                 await self._ready.wait()
                 return render_result(await self._verbs.add(request, patience), request.config.cni_version)
             case Command.DEL:
-                await self._verbs.delete(request.attachment, request.netns)
+                own = _is_own_namespace(request)
+                await self._verbs.delete(request.attachment, "" if own else request.netns)
+                if own:  # after the release, as in the reference skeleton: the addresses must not be lost
+                    raise CniError(Code.INVALID_NETNS, _OWN_NAMESPACE)
             case Command.CHECK:
                 await self._verbs.check(request)
             case Command.GC:
@@ -132,6 +138,18 @@ class Server:
                 if not self._ready.is_set():
                     raise CniError(Code.NOT_AVAILABLE, "the agent is starting: it still reads its journal and spool")
         return b""
+
+
+def _is_own_namespace(request: CniRequest) -> bool:
+    """Whether a pod is to be made of the node itself (pkg/skel, ns.CheckNetNS): a path may be stale, and its number
+    be that of another process by now. A path that leads nowhere is another matter.
+    """
+    if request.netns_override or not request.netns:
+        return False
+    try:
+        return os.path.samestat(Path(request.netns).stat(), Path("/proc/self/ns/net").stat())
+    except (OSError, ValueError):
+        return False
 
 
 class _Connection(asyncio.Protocol):

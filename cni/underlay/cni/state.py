@@ -116,6 +116,7 @@ def claim_of(record: records.Claimed) -> Claim:
         ),
         since=record.since,
         confirmed=record.confirmed,
+        first=record.first,
     )
 
 
@@ -132,6 +133,7 @@ def claimed_of(claim: Claim) -> records.Claimed:
         ],
         since=claim.since,
         confirmed=claim.confirmed,
+        first=claim.first,
     )
 
 

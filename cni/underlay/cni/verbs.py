@@ -17,23 +17,16 @@ from ipaddress import ip_interface
 
 import structlog
 
+from underlay.cni.answers import add_result, cni_error
 from underlay.cni.book import Book
 from underlay.cni.datapath.attach import Want
-from underlay.cni.datapath.calls import Attached, Detach
-from underlay.cni.datapath.errors import (
-    AddressBusy,
-    DatapathError,
-    InterfaceExists,
-    KernelRefused,
-    KindConflict,
-    MasterMissing,
-    NamespaceGone,
-)
+from underlay.cni.datapath.calls import Detach
+from underlay.cni.datapath.errors import DatapathError, MasterMissing
 from underlay.cni.errors import CniError, Code
 from underlay.cni.kernel import Kernel
 from underlay.cni.nodepools import NodePools
 from underlay.cni.pods import Pods
-from underlay.cni.protocol import AddResult, CniRequest, ResultAddress, ResultInterface
+from underlay.cni.protocol import AddResult, CniRequest
 from underlay.cni.records import Confirmed, Released
 from underlay.cni.spool import Spool
 from underlay.core.errors import InvalidInput
@@ -110,11 +103,15 @@ class Verbs:
             pod = await self._pods.find(request.pod)
             await self._take_over(request, pod)
             claim, assigned = await self._pools.claim(
-                request, pod, wait_seconds=patience.wait_seconds, abandoned=patience.abandoned
+                request,
+                pod,
+                first=self._is_first(request.attachment, request.netns),
+                wait_seconds=patience.wait_seconds,
+                abandoned=patience.abandoned,
             )
             self._checkpoint(Step.ADD_CLAIMED)
             try:
-                attached = await self._kernel.attach(self._want(request, assigned))
+                attached = await self._kernel.attach(self._want(request, claim, assigned))
             except (DatapathError, InvalidInput) as failed:
                 await self._undo(claim)
                 raise cni_error(failed, request) from failed
@@ -124,7 +121,7 @@ class Verbs:
                 raise
             self._checkpoint(Step.ADD_ATTACHED)
         self._touched(pod)
-        return _result(assigned, attached)
+        return add_result(assigned, attached, default_route=claim.first)
 
     def add_answered(self, attachment: Attachment) -> None:
         """The answer of an ADD has left: a repeated ADD is the runtime's mistake from now on."""
@@ -216,9 +213,12 @@ class Verbs:
         self._checkpoint(Step.ADD_UNDONE)
 
     async def _detach(self, attachment: Attachment, netns: str, claims: list[Claim]) -> None:
-        addresses = tuple(item.address for claim in claims for item in claim.addresses)
         gone = Detach(
-            container_id=attachment.container_id, ifname=attachment.ifname, netns=netns or None, addresses=addresses
+            container_id=attachment.container_id,
+            ifname=attachment.ifname,
+            netns=netns or None,
+            addresses=tuple(item.address for claim in claims for item in claim.addresses),
+            host_path=any(claim.first for claim in claims) if claims else self._is_first(attachment, netns),
         )
         try:
             await self._kernel.detach(gone)
@@ -227,7 +227,16 @@ class Verbs:
                 Code.REFUSED_BY_KERNEL, f"interface {attachment} could not be removed: {refused}"
             ) from refused
 
-    def _want(self, request: CniRequest, assigned: Assigned) -> Want:
+    def _is_first(self, attachment: Attachment, netns: str) -> bool:
+        """Whether no other interface of the sandbox is its first."""
+        return not any(
+            claim.first
+            and claim.attachment != attachment
+            and (claim.attachment.container_id == attachment.container_id or (netns and claim.netns == netns))
+            for claim in self._book.state.ledger.claims.values()
+        )
+
+    def _want(self, request: CniRequest, claim: Claim, assigned: Assigned) -> Want:
         node_network = self._book.state.node_network
         pools = [grant.pool for grant in assigned.grants]
         master = self._pools.links.get(pools[0].mac)
@@ -240,7 +249,8 @@ class Verbs:
             kind=node_network.spec.network_type if node_network else "ipvlan",
             master=master.name,
             addresses=tuple(ip_interface((grant.address, grant.pool.subnet.prefixlen)) for grant in assigned.grants),
-            gateways=tuple(pool.gateway for pool in pools if pool.gateway is not None),
+            gateways=tuple(pool.gateway for pool in pools if pool.gateway is not None and claim.first),
+            host_path=claim.first and request.config.coordinator,
         )
 
     @asynccontextmanager
@@ -256,39 +266,5 @@ class Verbs:
                 del self._sandboxes[container_id]
 
 
-def cni_error(error: DatapathError | InvalidInput, request: CniRequest) -> CniError:
-    """What the datapath refused, in CNI's codes."""
-    match error:
-        case InterfaceExists():
-            return CniError(Code.INVALID_ENVIRONMENT, f"CNI_IFNAME: {error}")
-        case NamespaceGone():
-            return CniError(Code.INVALID_NETNS, f"CNI_NETNS: {error}")
-        case MasterMissing() | AddressBusy() | KindConflict():
-            return CniError(Code.TRY_AGAIN, str(error))
-        case KernelRefused():
-            return CniError(Code.REFUSED_BY_KERNEL, f"interface {request.attachment.ifname}: {error}")
-        case InvalidInput():
-            return CniError(Code.INVALID_CONFIG, str(error))
-        case _:
-            return CniError(Code.INTERNAL, str(error))
-
-
 def _found_as(claim: Claim, attachment: Attachment) -> bool:
     return claim.attachment.container_id.startswith(FOUND) and claim.attachment.ifname == attachment.ifname
-
-
-def _result(assigned: Assigned, attached: Attached) -> AddResult:
-    return AddResult(
-        interfaces=tuple(
-            ResultInterface(name=link.name, mac=link.mac, mtu=link.mtu, sandbox=link.sandbox)
-            for link in attached.interfaces
-        ),
-        addresses=tuple(
-            ResultAddress(
-                address=ip_interface((grant.address, grant.pool.subnet.prefixlen)),
-                gateway=grant.pool.gateway,
-                interface=0,
-            )
-            for grant in assigned.grants
-        ),
-    )

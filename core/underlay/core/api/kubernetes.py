@@ -42,6 +42,22 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     kind: str = "Pod"
 
 
+class ReplicaSet(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """apps/v1.ReplicaSet: who made it is all that is read."""
+
+    metadata: ObjectMeta
+    api_version: str = "apps/v1"
+    kind: str = "ReplicaSet"
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """batch/v1.Job, likewise."""
+
+    metadata: ObjectMeta
+    api_version: str = "batch/v1"
+    kind: str = "Job"
+
+
 class Taint(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """v1.Taint. ``effect``: NoSchedule, PreferNoSchedule or NoExecute."""
 

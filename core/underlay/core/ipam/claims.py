@@ -39,6 +39,7 @@ class Claim:
     its mistake.
 
     ``pod`` with an empty uid: found in a pod namespace by an agent that has lost its journal, nobody knows whose.
+    ``first``: the interface that has the sandbox's default route and came with its way to the node; one per sandbox.
     """
 
     attachment: Attachment
@@ -48,6 +49,7 @@ class Claim:
     addresses: tuple[PoolAddress, ...]
     since: float
     confirmed: bool = False
+    first: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from underlay.core.api.coordinator import SpiderCoordinator
 from underlay.core.api.endpoint import SpiderEndpoint
 from underlay.core.api.ipblock import SpiderIPBlock
 from underlay.core.api.ippool import SpiderIPPool
-from underlay.core.api.kubernetes import Event, Lease, Namespace, Node, Pod, Secret
+from underlay.core.api.kubernetes import Event, Job, Lease, Namespace, Node, Pod, ReplicaSet, Secret
 from underlay.core.api.meta import GROUP, ObjectMeta
 from underlay.core.api.multusconfig import SpiderMultusConfig
 from underlay.core.api.networkprovider import SpiderNetworkProvider
@@ -77,10 +77,12 @@ RESOURCES: Mapping[type[KubeObject], Resource] = MappingProxyType(
     dict(
         (
             _line(Event, "events", namespaced=True),
+            _line(Job, "jobs", namespaced=True),
             _line(Lease, "leases", namespaced=True),
             _line(Namespace, "namespaces", namespaced=False),
             _line(Node, "nodes", namespaced=False),
             _line(Pod, "pods", namespaced=True),
+            _line(ReplicaSet, "replicasets", namespaced=True),
             _line(Secret, "secrets", namespaced=True),
             _line(SpiderCoordinator, "spidercoordinators", namespaced=False),
             _line(SpiderEndpoint, "spiderendpoints", namespaced=True),
