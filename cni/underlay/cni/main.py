@@ -19,6 +19,7 @@ from underlay.cni.fences import Fences
 from underlay.cni.journal import Journal
 from underlay.cni.kernel import Kernel
 from underlay.cni.links import LinkWatch
+from underlay.cni.lull import Lull
 from underlay.cni.metrics import Metrics
 from underlay.cni.nodepools import NodePools
 from underlay.cni.pods import Pods
@@ -99,7 +100,8 @@ async def _serve(
     metrics = Metrics()
     watch = Watch(node_name=node_name, book=book, client=client)
     pools = NodePools(node_name=node_name, book=book, now=now, metrics=metrics)
-    endpoints = Endpoints(node_name=node_name, book=book, client=client, metrics=metrics)
+    lull = Lull()
+    endpoints = Endpoints(node_name=node_name, book=book, client=client, metrics=metrics, lull=lull)
     spool = Spool(Path(settings.spool))
     spool.prepare()
     verbs = Verbs(
@@ -113,7 +115,11 @@ async def _serve(
         checkpoint=checkpoint,
     )
     server = Server(
-        path=Path(settings.socket), verbs=verbs, metrics=metrics, add_wait_seconds=settings.add_wait_seconds
+        path=Path(settings.socket),
+        verbs=verbs,
+        metrics=metrics,
+        lull=lull,
+        add_wait_seconds=settings.add_wait_seconds,
     )
     links = LinkWatch(book=book, pools=pools, kernel=kernel)
     fences = Fences(book=book, client=client, checkpoint=checkpoint)

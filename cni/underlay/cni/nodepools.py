@@ -56,9 +56,14 @@ def serving(state: State, node_name: str, links: Links) -> Serving:
 
 def pool_addresses(pool: SpiderIPPool) -> frozenset[IPAddress]:
     """What a pool may give: ``ips`` without ``excludeIPs``. Raises ``InvalidInput`` naming the field."""
+    return frozenset(pool_ranges(pool))
+
+
+def pool_ranges(pool: SpiderIPPool) -> RangeSet:
+    """``pool_addresses`` as ranges."""
     where = f"SpiderIPPool {pool.metadata.name}"
     wanted = RangeSet.parse(pool.spec.ips or (), f"{where} spec.ips")
-    return frozenset(wanted.difference(RangeSet.parse(pool.spec.exclude_ips or (), f"{where} spec.excludeIPs")))
+    return wanted.difference(RangeSet.parse(pool.spec.exclude_ips or (), f"{where} spec.excludeIPs"))
 
 
 class NodePools:

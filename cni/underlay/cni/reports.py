@@ -14,7 +14,7 @@ import structlog
 from underlay.cni.book import Book
 from underlay.cni.fences import FenceStep
 from underlay.cni.metrics import Metrics
-from underlay.cni.nodepools import NodePools, pool_addresses
+from underlay.cni.nodepools import NodePools, pool_ranges
 from underlay.cni.state import State
 from underlay.core.api.ippool import (
     MAC_ANNOTATION,
@@ -220,7 +220,7 @@ def rfc3339(seconds: float) -> str:
 
 def _pool_status(pool: SpiderIPPool, held: dict[str, PoolAllocation]) -> SpiderIPPoolStatus:
     try:
-        total = len(pool_addresses(pool))
+        total = pool_ranges(pool).count
     except InvalidInput:
         total = 0
     return SpiderIPPoolStatus(

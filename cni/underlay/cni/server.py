@@ -15,6 +15,7 @@ import structlog
 
 from underlay.cni import frames
 from underlay.cni.errors import CniError, Code, JournalBroken
+from underlay.cni.lull import Lull
 from underlay.cni.metrics import Metrics
 from underlay.cni.protocol import SUPPORTED_VERSIONS, CniRequest, Command, parse_request, render_error, render_result
 from underlay.cni.verbs import Patience, Verbs
@@ -29,10 +30,12 @@ _CREDENTIALS = struct.Struct("3i")
 class Server:
     """Listens from ``start`` on; ADDs are held back until ``serve`` says that the agent is ready, DELs are not."""
 
-    def __init__(self, *, path: Path, verbs: Verbs, metrics: Metrics, add_wait_seconds: float) -> None:
+    def __init__(self, *, path: Path, verbs: Verbs, metrics: Metrics, lull: Lull, add_wait_seconds: float) -> None:
         self._path = path
         self._verbs = verbs
         self._metrics = metrics
+        self._lull = lull
+        self._own_network = Path("/proc/self/ns/net").stat()
         self._add_wait_seconds = add_wait_seconds
         self._ready = asyncio.Event()
         self._listening: asyncio.Server | None = None
@@ -78,12 +81,16 @@ class Server:
         """Begin to serve one call."""
         if self._tasks is None:
             return
-        call = self._call(frame, connection)
+        call = self._serve(frame, connection)
         try:
             self._tasks.create_task(call)
         except RuntimeError:  # the agent is ending
             call.close()
             connection.abort()
+
+    async def _serve(self, frame: bytes, connection: "_Connection") -> None:
+        with self._lull.disturbed():
+            await self._call(frame, connection)
 
     async def _call(self, frame: bytes, connection: "_Connection") -> None:
         began = time.perf_counter()
@@ -121,12 +128,12 @@ class Server:
     async def _carry_out(self, request: CniRequest, patience: Patience) -> bytes:
         match request.command:
             case Command.ADD:
-                if _is_own_namespace(request):
+                if self._is_own_namespace(request):
                     raise CniError(Code.INVALID_NETNS, _OWN_NAMESPACE)
                 await self._ready.wait()
                 return render_result(await self._verbs.add(request, patience), request.config.cni_version)
             case Command.DEL:
-                own = _is_own_namespace(request)
+                own = self._is_own_namespace(request)
                 await self._verbs.delete(request.attachment, "" if own else request.netns)
                 if own:  # after the release, as in the reference skeleton: the addresses must not be lost
                     raise CniError(Code.INVALID_NETNS, _OWN_NAMESPACE)
@@ -139,17 +146,16 @@ class Server:
                     raise CniError(Code.NOT_AVAILABLE, "the agent is starting: it still reads its journal and spool")
         return b""
 
-
-def _is_own_namespace(request: CniRequest) -> bool:
-    """Whether a pod is to be made of the node itself (pkg/skel, ns.CheckNetNS): a path may be stale, and its number
-    be that of another process by now. A path that leads nowhere is another matter.
-    """
-    if request.netns_override or not request.netns:
-        return False
-    try:
-        return os.path.samestat(Path(request.netns).stat(), Path("/proc/self/ns/net").stat())
-    except (OSError, ValueError):
-        return False
+    def _is_own_namespace(self, request: CniRequest) -> bool:
+        """Whether a pod is to be made of the node itself (pkg/skel, ns.CheckNetNS): a path may be stale, and its number
+        be that of another process by now. A path that leads nowhere is another matter.
+        """
+        if request.netns_override or not request.netns:
+            return False
+        try:
+            return os.path.samestat(Path(request.netns).stat(), self._own_network)
+        except (OSError, ValueError):
+            return False
 
 
 class _Connection(asyncio.Protocol):
