@@ -15,10 +15,11 @@ from underlay.core.cloud.settle import OwnWrite, learn, wrote
 from underlay.core.identity import InterfaceId, SubnetId
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
-from underlay.operator.nodework import Memory, NodeWork, WarmStep
+from underlay.operator.nodework import Memory, NodeWork
 from underlay.operator.providers import Providers
 from underlay.operator.reconcile import status as render
 from underlay.operator.records import Records, operator_part
+from underlay.operator.steps import WarmStep
 
 
 class CloudWrites:
@@ -54,6 +55,11 @@ class CloudWrites:
                 InterfaceId(interface.id): frozenset(ip_address(text) for text in interface.addresses)
                 for interface in (status.interfaces if status else [])
             }
+            if memory.known is None and accepted.keys() - {interface.id for interface in read.interfaces}:
+                # What an earlier leader made last may be too new for this read.
+                memory.doubted_at = memory.doubted_at or now
+                if now - memory.doubted_at < self._settle:
+                    return 0.0
             memory.known = learn(memory.known, read, began=now, settle=self._settle, accepted=accepted)
             memory.read_at, age = now, 0.0
         return self._settle - age if memory.known.unsettled else None
@@ -62,6 +68,7 @@ class CloudWrites:
         """Intent, cloud write, record. A refusal removes the intent; an unknown outcome leaves it to ``recover``."""
         started_at = rfc3339(self._clock.now())
         intent = intents.before(action, work.known.instance, id=token_hex(8), started_at=started_at)
+        self._step(WarmStep.INTENDING)
         await self.report(work, [*work.intents, intent])
         self._step(WarmStep.INTENDED)
         await self._call(work, intent)
@@ -127,8 +134,8 @@ class CloudWrites:
         await self._took_place(work, write, rest)
 
     async def _took_place(self, work: NodeWork, write: OwnWrite, rest: list[Intent]) -> None:
+        self._account(work, write)
         work.memory.known = wrote(work.known, write)
-        work.provider.subnets_read = float("-inf")
         await self.report(work, rest)
         self._step(WarmStep.RECORDED)
         self._log.info(
@@ -139,6 +146,15 @@ class CloudWrites:
             removed=len(write.removed),
             deleted=write.deleted,
         )
+
+    def _account(self, work: NodeWork, write: OwnWrite) -> None:
+        """The subnet's free addresses, until they are read again."""
+        before = {interface.id: interface for interface in work.known.instance.interfaces}
+        if write.created is not None:
+            self._providers.took(work.provider, write.created.subnet, 1 + len(write.created.addresses))
+        elif (interface := before.get(write.interface)) is not None:
+            gone = 1 + len(interface.addresses) if write.deleted else len(write.removed)
+            self._providers.took(work.provider, interface.subnet, len(write.added) - gone)
 
     async def _cloud_write(self, work: NodeWork, intent: Intent) -> OwnWrite:
         now = self._clock.monotonic

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 
@@ -20,19 +20,20 @@ from prometheus_client import start_http_server
 
 from underlay.core.api.ippool import NODE_LABEL, SpiderIPPool
 from underlay.core.api.kubernetes import Namespace, Node, Pod
+from underlay.core.api.networkprovider import SpiderNetworkProvider
 from underlay.core.api.nodenetwork import SpiderNodeNetwork
-from underlay.core.cloud.limits import CallGate
 from underlay.core.kube.access import access
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.events import Recorder
 from underlay.core.kube.lease import Leader, Terms
-from underlay.core.kube.reflector import Change, Reflector
+from underlay.core.kube.reflector import Change, Modified, Reflector, Removed
 from underlay.core.runtime import logging
 from underlay.core.runtime.aio import supervise
 from underlay.core.runtime.checkpoints import Checkpoint, passing
-from underlay.core.runtime.clock import RealClock
+from underlay.core.runtime.clock import Clock, RealClock
 from underlay.core.runtime.config import load
 from underlay.operator import handlers
+from underlay.operator.gate import SteppedGate
 from underlay.operator.providers import Providers, close_all
 from underlay.operator.reports import Reports
 from underlay.operator.settings import Settings
@@ -47,11 +48,12 @@ def main() -> None:
     parser.add_argument("--config", type=Path, help="settings file (JSON or YAML); defaults work inside a cluster")
     settings = load(Settings, parser.parse_args().config)
     logging.configure("underlay-operator", settings.log_level)
-    asyncio.run(_until_signal(settings))
+    asyncio.run(until_signal(settings))
 
 
-async def _until_signal(settings: Settings) -> None:
-    task = asyncio.ensure_future(run(settings))
+async def until_signal(settings: Settings, *, checkpoint: Checkpoint = passing) -> None:
+    """Returns after SIGTERM or SIGINT, with the lease released."""
+    task = asyncio.ensure_future(run(settings, checkpoint=checkpoint))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
@@ -82,20 +84,32 @@ async def run(
             retry_seconds=settings.retry_seconds,
         ),
     )
+    hear = partial(_kopf, client, settings.kubeconfig)
     try:
-        await leader.run(lambda: _lead(client, clock, leader, settings, checkpoint, ready))
+        await leader.run(
+            lambda: lead(
+                client, clock=clock, held=leader.held, settings=settings, hear=hear, checkpoint=checkpoint, ready=ready
+            )
+        )
     finally:
         await client.close()
 
 
-async def _lead(
+async def lead(
     client: KubeClient,
-    clock: RealClock,
-    leader: Leader,
+    *,
+    clock: Clock,
+    held: Callable[[], bool],
     settings: Settings,
-    checkpoint: Checkpoint,
-    ready: Callable[[], None],
+    hear: Callable[[Providers, asyncio.Event], Coroutine[object, object, None]],
+    checkpoint: Checkpoint = passing,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
+    """What the holder of the lease does, until cancelled.
+
+    ``hear`` tells of SpiderNetworkProviders for ever, and sets the event once all that exist have been told: which
+    provider serves a node depends on all of them.
+    """
     cluster = (await client.get(Namespace, "kube-system")).metadata.uid or ""
     recorder = Recorder(client, clock=clock, component="underlay-operator")
     reports = Reports(client=client, clock=clock, recorder=recorder)
@@ -111,7 +125,13 @@ async def _lead(
         client=client,
         clock=clock,
         cluster=cluster,
-        make_gate=lambda: CallGate(clock=clock, lease=leader.held, timeout_seconds=settings.call_seconds),
+        make_gate=lambda changed: SteppedGate(
+            clock=clock,
+            lease=held,
+            timeout_seconds=settings.call_seconds,
+            checkpoint=checkpoint,
+            changed=changed,
+        ),
         changed=reports.changed,
         nodes_of=lambda name: sum(network.spec.provider == name for network in views.networks.store.items()),
     )
@@ -126,7 +146,8 @@ async def _lead(
         checkpoint=checkpoint,
     )
     providers.subscribe(pool.all_dirty)
-    _mark_dirty(views, pool)
+    _mark_dirty(views, pool, reports)
+    heard = asyncio.Event()
     try:
         await supervise(
             nodes=views.nodes.run(),
@@ -135,14 +156,14 @@ async def _lead(
             networks=views.networks.run(),
             events=recorder.run(),
             reports=reports.run(providers),
-            handlers=_kopf(settings.kubeconfig, providers),
-            warmpool=_when_synced(views, pool, ready),
+            providers=hear(providers, heard),
+            warmpool=_when_synced(views, heard, pool, ready),
         )
     finally:
         await close_all(providers)
 
 
-def _mark_dirty(views: Views, pool: WarmPool) -> None:
+def _mark_dirty(views: Views, pool: WarmPool, reports: Reports) -> None:
     """Whatever concerns a node makes it dirty."""
 
     def pod(change: Change[Pod]) -> None:
@@ -153,21 +174,35 @@ def _mark_dirty(views: Views, pool: WarmPool) -> None:
         for node in change.object.spec.node_name or []:
             pool.dirty(node)
 
+    def network(change: Change[SpiderNodeNetwork]) -> None:
+        if isinstance(change, Removed):
+            pool.lost(change.object.metadata.name)
+        if not isinstance(change, Modified):
+            reports.changed(change.object.spec.provider)
+        pool.dirty(change.object.metadata.name)
+
     views.nodes.subscribe(lambda change: pool.dirty(change.object.metadata.name))
-    views.networks.subscribe(lambda change: pool.dirty(change.object.metadata.name))
+    views.networks.subscribe(network)
     views.pods.subscribe(pod)
     views.pools.subscribe(node_pool)
 
 
-async def _when_synced(views: Views, pool: WarmPool, ready: Callable[[], None]) -> None:
+async def _when_synced(views: Views, heard: asyncio.Event, pool: WarmPool, ready: Callable[[], None]) -> None:
+    await heard.wait()
     for view in (views.nodes, views.pods, views.pools, views.networks):
         await view.synced.wait()
     ready()
     await pool.run()
 
 
-async def _kopf(kubeconfig: Path | None, providers: Providers) -> None:
-    """Kopf, in a thread and loop of its own: on its way out it would wait for every task it finds in ours."""
+async def _kopf(client: KubeClient, kubeconfig: Path | None, providers: Providers, heard: asyncio.Event) -> None:
+    """Kopf, in a thread and loop of its own: on its way out it would wait for every task it finds in ours.
+
+    It does not say when it has told of all that exists, so these are listed first.
+    """
+    existing = await client.list(SpiderNetworkProvider)
+    await asyncio.gather(*(providers.put(provider) for provider in existing.items))
+    heard.set()
     registry = handlers.registry(providers, asyncio.get_running_loop())
     # Otherwise a line for every event of every object.
     stdlib_logging.getLogger("kopf.objects").setLevel(stdlib_logging.WARNING)

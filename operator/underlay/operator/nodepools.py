@@ -17,10 +17,11 @@ from underlay.core.kube.optimistic import update
 from underlay.core.kube.reflector import Reflector
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.operator.cloudwrites import CloudWrites
-from underlay.operator.nodework import NodeWork, WarmStep
+from underlay.operator.nodework import NodeWork
 from underlay.operator.reconcile import fences
 from underlay.operator.reconcile import pools as shapes
 from underlay.operator.records import Records
+from underlay.operator.steps import WarmStep
 
 
 class NodePools:
@@ -57,16 +58,19 @@ class NodePools:
         use_primary = work.provider.value.spec.interfaces.use_primary
         wanted = shapes.desired(network, interfaces, use_primary=use_primary)
         todo = shapes.writes(wanted, self.of(work.name))
+        if todo.create or todo.reshape or todo.delete:
+            self._step(WarmStep.POOL_WRITING)
         for pool in todo.create:
             with contextlib.suppress(kube_errors.AlreadyExists):
                 await self._client.create(pool)
+            self._step(WarmStep.POOL_CREATED)
         for pool in todo.reshape:
             ips = pool.spec.ips
-            await update(self._client, SpiderIPPool, pool.metadata.name, partial(shapes.reshaped, ips=ips), start=pool)
+            await update(self._client, SpiderIPPool, pool.metadata.name, partial(shapes.reshaped, ips=ips))
+            self._step(WarmStep.POOL_RESHAPED)
         for pool in todo.delete:
             await self.delete(pool)
-        if todo.create or todo.reshape or todo.delete:
-            self._step(WarmStep.POOLS_WRITTEN)
+            self._step(WarmStep.POOL_DELETED)
 
     async def ask_release(self, work: NodeWork, action: ReleaseAction) -> None:
         """Asks the agent to fence addresses; those no pool lists go back to the cloud at once."""
@@ -79,6 +83,7 @@ class NodePools:
         addresses = sorted(map(str, action.addresses))
         release = Release(id=token_hex(8), pool=name, pool_uid=pool.metadata.uid or "", addresses=addresses)
         spec = structs.replace(network.spec, release=[*network.spec.release, release])
+        self._step(WarmStep.RELEASE_ASKING)
         work.memory.network = await self._records.write_spec(network, spec)
         self._step(WarmStep.RELEASE_ASKED)
 
@@ -94,12 +99,14 @@ class NodePools:
             stale = [entry for entry in network.spec.release_done if entry.id not in reported]
             if stale:
                 work.memory.network = await self._records.write_spec(network, fences.close(network.spec, {}, reported))
+                self._step(WarmStep.RELEASE_FORGOTTEN)
             return False
         closed: dict[str, int] = {}
         for answer in answers:
             pool = await self._live(answer.release.pool)
             intact = pool is not None and answer.fenced <= shapes.addresses(pool)
             if not (growing and intact):
+                self._step(WarmStep.RELEASE_SHRINKING)
                 pool = await self._shrink(pool, answer.fenced)
                 self._step(WarmStep.RELEASE_SHRUNK)
                 await self._unassign(work, answer.fenced)

@@ -1,7 +1,6 @@
 """One node during a round: who it is, who serves it, and what earlier rounds left."""
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from underlay.core.api.kubernetes import Node
 from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
@@ -15,32 +14,27 @@ from underlay.operator.reconcile.advice import Advice
 from underlay.operator.reconcile.demand import Need
 
 
-class WarmStep(StrEnum):
-    """Every point between two effects of a round; tests stop the operator at each."""
-
-    NETWORK_OPENED = "warm.network-opened"
-    INTENDED = "warm.intended"
-    CALLED = "warm.called"
-    RECORDED = "warm.recorded"
-    POOLS_WRITTEN = "warm.pools-written"
-    RELEASE_ASKED = "warm.release-asked"
-    RELEASE_SHRUNK = "warm.release-shrunk"
-    RELEASE_UNASSIGNED = "warm.release-unassigned"
-    RELEASE_CLOSED = "warm.release-closed"
-
-
 @dataclass(slots=True, kw_only=True)
 class Memory:
-    """What a round leaves for the next. All of it can be rebuilt from the API server and the cloud."""
+    """What a round leaves for the next. All of it can be rebuilt from the API server and the cloud.
+
+    ``lost``: ``network`` has vanished. ``doubted_at``: since when reads lack an interface that is on record. After
+    ``trouble``, ``round_at`` is when the next round makes sense, ``act_at`` when the next cloud write does.
+    ``lacks``: the kind of shortage that was told last.
+    """
 
     network: SpiderNodeNetwork
+    lost: bool = False
     known: Known | None = None
     read_at: float = float("-inf")
+    doubted_at: float | None = None
     surplus_since: float | None = None
     interface_limit: int | None = None
     trouble: Advice | None = None
     failures: int = 0
-    retry_at: float = float("-inf")
+    round_at: float = float("-inf")
+    act_at: float = float("-inf")
+    lacks: str = ""
     served_by: Provider | None = None
     plan: Plan | None = None
     need: Need | None = None

@@ -1,9 +1,8 @@
 """SpiderNetworkProviders: each with its loaded driver, what it knows of its subnets, and what is wrong with it."""
 
 import asyncio
-from base64 import b64decode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -11,20 +10,24 @@ from underlay.core.api.kubernetes import Node, Secret
 from underlay.core.api.networkprovider import SpiderNetworkProvider
 from underlay.core.api.selectors import selects
 from underlay.core.cloud.driver import ProviderDriver
-from underlay.core.cloud.errors import CloudError, Exhausted
-from underlay.core.cloud.limits import CallGate
+from underlay.core.cloud.errors import CloudError, Exhausted, Unavailable
 from underlay.core.cloud.model import Instance, Owner, Subnet, SubnetQuery
 from underlay.core.cloud.registry import ProviderSettings, load
-from underlay.core.errors import InvalidInput, UnderlayError
+from underlay.core.errors import UnderlayError
 from underlay.core.identity import SubnetId
+from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
 from underlay.core.runtime.clock import Clock
+from underlay.operator.gate import SteppedGate
 from underlay.operator.reconcile import subnets as subnet_choice
 from underlay.operator.reconcile import support
-from underlay.operator.reconcile.advice import Advice, advise
+from underlay.operator.reconcile.advice import Advice, SecretUnreadable, advise
 
 _SUBNETS_FRESH_SECONDS = 60.0
 _SUBNET_BLOCK_SECONDS = 60.0
+# A person waits for the condition; whatever takes longer is told as unreachable and tried again.
+_PROBE_SECONDS = 4.0
+_SHORTEST_PROBE_SECONDS = 1.5
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,8 +35,9 @@ class Provider:
     """One provider as it is now. ``driver`` None: it cannot be loaded, ``problem`` says why."""
 
     value: SpiderNetworkProvider
-    gate: CallGate
+    gate: SteppedGate
     driver: ProviderDriver | None = None
+    credentials: Mapping[str, str] | None = None
     problem: Advice | None = None
     subnets: dict[SubnetId, Subnet] = field(default_factory=dict)
     subnets_read: float = float("-inf")
@@ -45,12 +49,18 @@ class Provider:
         """The object's name."""
         return self.value.metadata.name
 
+    @property
+    def wrong(self) -> Advice | None:
+        """Why it cannot work, or cannot do all of it."""
+        return self.problem or next(map(advise, self.gate.denied.values()), None)
+
 
 class Providers:
     """All providers by name.
 
     ``changed`` is called with a provider's name when something to report changed, subscribers when nodes may be served
     differently; ``nodes_of`` counts the nodes of a provider. Providers of one account and region share their limiter.
+    Loading spans calls, so each load is of what was wanted when it began, and is thrown away if that has changed.
     """
 
     def __init__(
@@ -59,7 +69,7 @@ class Providers:
         client: KubeClient,
         clock: Clock,
         cluster: str,
-        make_gate: Callable[[], CallGate],
+        make_gate: Callable[[Callable[[], None]], SteppedGate],
         changed: Callable[[str], None],
         nodes_of: Callable[[str], int],
     ) -> None:
@@ -69,9 +79,10 @@ class Providers:
         self._make_gate = make_gate
         self._changed = changed
         self._subscribers: list[Callable[[], None]] = []
-        self._gates: dict[tuple[str, ...], CallGate] = {}
+        self._gates: dict[tuple[str, ...], SteppedGate] = {}
         self.nodes_of = nodes_of
         self._providers: dict[str, Provider] = {}
+        self._wanted: dict[str, SpiderNetworkProvider] = {}
         self._log = structlog.get_logger()
 
     def subscribe(self, callback: Callable[[], None]) -> None:
@@ -96,68 +107,101 @@ class Providers:
 
     async def put(self, value: SpiderNetworkProvider) -> None:
         """Takes over a new or changed provider; a change of its status or metadata alone loads nothing anew."""
-        old = self._providers.get(value.metadata.name)
+        name = value.metadata.name
+        before, self._wanted[name] = self._wanted.get(name), value
+        old = self._providers.get(name)
         if old is not None and old.value.spec == value.spec:
             deleting = old.value.metadata.deletion_timestamp != value.metadata.deletion_timestamp
             old.value = value
             if deleting:
                 self._served()
-            return
-        await self._load(value)
+        elif before is None or before.spec != value.spec:  # else it is being loaded
+            await self._load(value)
 
     async def retry(self, provider: Provider) -> None:
         """Tries a provider that cannot work again, with the credentials its secret has now."""
-        if self._providers.get(provider.name) is provider and provider.problem is not None:
+        if self._providers.get(provider.name) is not provider or provider.problem is None:
+            return
+        try:
+            same = provider.driver is not None and await self._credentials(provider.value) == provider.credentials
+        except SecretUnreadable:
+            same = False
+        if not same:
             await self._load(provider.value)
+            return
+        await self._probe(provider, seconds=_PROBE_SECONDS)
+        if provider.problem is None and self._providers.get(provider.name) is provider:
+            # Another object, so that nodes do not wait for their next turn.
+            self._providers[provider.name] = replace(provider)
+            self._report(provider)
 
     async def _load(self, value: SpiderNetworkProvider) -> None:
-        old = self._providers.get(value.metadata.name)
+        name = value.metadata.name
         provider = Provider(value=value, gate=self._gate(value))
+        began = self._clock.monotonic()
         try:
             support.check(value.spec)
+            provider.credentials = await self._credentials(value)
+            provider.gate.forget()
             settings = ProviderSettings(
-                name=value.metadata.name,
+                name=name,
                 region=value.spec.region,
                 endpoint=value.spec.endpoint,
-                credentials=await self._credentials(value),
+                credentials=provider.credentials,
                 gate=provider.gate,
                 cluster=self._cluster,
             )
             provider.driver = await load(value.spec.driver, settings)
         except UnderlayError as error:
             provider.problem = advise(error)
-        self._providers[value.metadata.name] = provider
-        await self._probe(provider)
-        if old is not None and old.driver is not None:
-            await old.driver.close()
+        # Loading an SDK for the first time takes its share of what a person waits.
+        await self._probe(provider, seconds=_PROBE_SECONDS - (self._clock.monotonic() - began))
+        wanted, leaving = self._wanted.get(name), self._providers.get(name)
+        if wanted is None or wanted.spec != value.spec:
+            leaving = provider
+        else:
+            provider.value = wanted
+            self._providers[name] = provider
+            self._report(provider)
+        if leaving is not None and leaving.driver is not None:
+            await leaving.driver.close()
 
     async def remove(self, name: str) -> None:
         """Forgets a provider that is gone."""
+        self._wanted.pop(name, None)
         provider = self._providers.pop(name, None)
         if provider is not None and provider.driver is not None:
             await provider.driver.close()
         self._served()
 
-    async def _probe(self, provider: Provider) -> None:
+    def took(self, provider: Provider, subnet: SubnetId, count: int) -> None:
+        """``count`` addresses of a subnet went to (or, negative, came from) an interface of ours."""
+        if (known := provider.subnets.get(subnet)) is not None and known.free is not None:
+            provider.subnets[subnet] = replace(known, free=max(known.free - count, 0))
+        self._changed(provider.name)
+
+    async def _probe(self, provider: Provider, *, seconds: float) -> None:
         """One read that fails where credentials, region, endpoint or subnets are wrong."""
         if provider.driver is None:
-            self._report(provider)
             return
-        selector = provider.value.spec.subnets
+        selector, before = provider.value.spec.subnets, provider.problem
         try:
-            if selector.ids:
-                await self._read_subnets(
-                    provider, SubnetQuery(ids=tuple(SubnetId(id_) for id_ in selector.ids), tags={})
-                )
-            else:
-                await provider.driver.owned(Owner(cluster=self._cluster))
+            async with asyncio.timeout(max(seconds, _SHORTEST_PROBE_SECONDS)):
+                if selector.ids:
+                    asked = SubnetQuery(ids=tuple(SubnetId(id_) for id_ in selector.ids), tags={})
+                    await self._read_subnets(provider, asked)
+                else:
+                    await provider.driver.owned(Owner(cluster=self._cluster))
             provider.problem = None
+        except TimeoutError:
+            endpoint = provider.value.spec.endpoint or "the cloud's API"
+            message = f"{endpoint} gave no usable answer within seconds"
+            late = Unavailable(provider=provider.value.spec.driver, operation="probe", code="Timeout", message=message)
+            provider.problem = advise(late)
         except CloudError as error:
             provider.problem = advise(error)
-            self._log.warning(
-                "provider.unusable", provider=provider.name, reason=provider.problem.reason, error=str(error)
-            )
-        self._report(provider)
+        if (problem := provider.problem) is not None and problem != before:
+            self._log.warning("provider.unusable", provider=provider.name, reason=problem.reason, error=problem.message)
 
     async def candidates(self, provider: Provider, instance: Instance) -> tuple[Subnet, ...]:
         """Subnets a new interface of ``instance`` may be made in, best first."""
@@ -203,20 +247,35 @@ class Providers:
         for callback in self._subscribers:
             callback()
 
-    def _gate(self, value: SpiderNetworkProvider) -> CallGate:
+    def _gate(self, value: SpiderNetworkProvider) -> SteppedGate:
         spec, secret = value.spec, value.spec.credentials_secret_ref
         account = (spec.driver, spec.region, spec.endpoint, f"{secret.namespace}/{secret.name}" if secret else "")
-        return self._gates.setdefault(account, self._make_gate())
+        if account not in self._gates:
+            self._gates[account] = self._make_gate(lambda: self._told(account))
+        return self._gates[account]
+
+    def _told(self, account: tuple[str, ...]) -> None:
+        for provider in self.all():
+            if provider.gate is self._gates.get(account):
+                self._changed(provider.name)
 
     async def _credentials(self, value: SpiderNetworkProvider) -> Mapping[str, str] | None:
         reference = value.spec.credentials_secret_ref
         if reference is None:
             return None
-        secret = await self._client.get(Secret, reference.name, reference.namespace)
+        named = f"{reference.namespace}/{reference.name}"
+        try:
+            secret = await self._client.get(Secret, reference.name, reference.namespace)
+        except kube_errors.NotFound as error:
+            raise SecretUnreadable(named, "it does not exist") from error
+        except kube_errors.KubeError as error:
+            raise SecretUnreadable(named, str(error)) from error
         if not secret.data:
-            where = f"secret {reference.namespace}/{reference.name}: data"
-            raise InvalidInput(where, found="nothing", expected="the driver's credential keys")
-        return {key: b64decode(text).decode().strip() for key, text in secret.data.items()}
+            raise SecretUnreadable(named, "it has no data; the driver's credential keys are expected")
+        try:
+            return {key: value.decode().strip() for key, value in secret.data.items()}
+        except UnicodeDecodeError as error:
+            raise SecretUnreadable(named, "a value is no text") from error
 
 
 async def close_all(providers: Providers) -> None:

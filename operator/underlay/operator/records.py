@@ -28,7 +28,10 @@ class Records:
         self._client = client
 
     async def open(self, node: Node, provider: Provider) -> SpiderNodeNetwork:
-        """The node's live SpiderNodeNetwork, with the spec its Node and provider ask for."""
+        """The node's live SpiderNodeNetwork, with the spec its Node and provider ask for.
+
+        That of another machine is left as it is.
+        """
         name = node.metadata.name
         try:
             network = await self._client.get(SpiderNodeNetwork, name)
@@ -37,6 +40,8 @@ class Records:
             body = {"spec": msgspec.to_builtins(spec)}
             return await self._client.apply(SpiderNodeNetwork, name, body, manager=OPERATOR_MANAGER)
         spec = wanted_spec(node, provider, network.spec)
+        if spec.provider_id != network.spec.provider_id:
+            return network
         return network if spec == network.spec else await self.write_spec(network, spec)
 
     async def write_spec(self, network: SpiderNodeNetwork, spec: SpiderNodeNetworkSpec) -> SpiderNodeNetwork:

@@ -1,5 +1,6 @@
 """Status of SpiderNetworkProviders: whether each can work, its subnets, its calls. Unusable ones are tried again."""
 
+import asyncio
 from typing import Literal
 
 import structlog
@@ -21,10 +22,13 @@ from underlay.core.runtime.clock import Clock
 from underlay.operator.providers import Provider, Providers
 
 _QUIET_SECONDS = 1.0
+_RETRY_SECONDS = 5.0
+# One that hangs must not keep the others' conditions waiting.
+_WORKERS = 8
 
 
 class Reports:
-    """Writes at most one status a second per provider. ``nodes_of``: how many nodes a provider serves."""
+    """Writes at most one status a second per provider."""
 
     def __init__(self, *, client: KubeClient, clock: Clock, recorder: Recorder) -> None:
         self._client = client
@@ -32,6 +36,8 @@ class Reports:
         self._recorder = recorder
         self._queue: KeyedQueue[str] = KeyedQueue(clock=clock)
         self._written: dict[str, SpiderNetworkProviderStatus] = {}
+        self._wrote_at: dict[str, float] = {}
+        self._try_at: dict[str, float] = {}
         self._log = structlog.get_logger()
 
     def changed(self, provider: str) -> None:
@@ -40,6 +46,14 @@ class Reports:
 
     async def run(self, providers: Providers) -> None:
         """Works until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_WORKERS):
+                    group.create_task(self._work(providers))
+        finally:
+            await self._queue.close()
+
+    async def _work(self, providers: Providers) -> None:
         while True:
             name = await self._queue.get()
             try:
@@ -51,27 +65,42 @@ class Reports:
                 self._queue.add_after(name, _QUIET_SECONDS)
             finally:
                 self._queue.done(name)
-            await self._clock.sleep(0.05)
 
     async def _round(self, name: str, providers: Providers) -> None:
-        provider = providers.get(name)
+        provider, now = providers.get(name), self._clock.monotonic()
         if provider is None:
-            self._written.pop(name, None)
+            for memory in (self._written, self._wrote_at, self._try_at):
+                memory.pop(name, None)
             return
-        status = self._status(provider, providers)
-        if status != self._written.get(name):
-            await self._client.apply(
-                SpiderNetworkProvider,
-                name,
-                {"status": status},
-                manager=OPERATOR_MANAGER,
-                subresource="status",
-            )
-            self._tell(provider, self._written.get(name), status)
-            self._written[name] = status
-        if provider.problem is not None:
-            await self._clock.sleep(min(provider.problem.retry_seconds, 5.0))
+        if (wait := self._wrote_at.get(name, float("-inf")) + _QUIET_SECONDS - now) > 0:
+            self._queue.add_after(name, wait)
+            return
+        if provider.problem is not None and now >= self._try_at.get(name, float("inf")):
             await providers.retry(provider)
+            self._try_at.pop(name)
+            provider = providers.get(name) or provider
+        if provider.problem is None:
+            self._try_at.pop(name, None)
+        elif name not in self._try_at:
+            wait = min(provider.problem.retry_seconds, _RETRY_SECONDS)
+            self._try_at[name] = self._clock.monotonic() + wait
+            self._queue.add_after(name, wait)
+        await self._write(provider, providers)
+
+    async def _write(self, provider: Provider, providers: Providers) -> None:
+        name, status = provider.name, self._status(provider, providers)
+        if status == self._written.get(name, provider.value.status):
+            return
+        self._wrote_at[name] = self._clock.monotonic()
+        await self._client.apply(
+            SpiderNetworkProvider,
+            name,
+            {"status": status},
+            manager=OPERATOR_MANAGER,
+            subresource="status",
+        )
+        self._tell(provider, self._written.get(name, provider.value.status), status)
+        self._written[name] = status
 
     def _status(self, provider: Provider, providers: Providers) -> SpiderNetworkProviderStatus:
         had = self._written.get(provider.name) or provider.value.status
@@ -100,7 +129,7 @@ class Reports:
 
     def _conditions(self, provider: Provider, had: list[Condition], now: str) -> list[Condition]:
         generation = provider.value.metadata.generation
-        problem = provider.problem
+        problem = provider.wrong
         if problem is None:
             return set_condition(had, "Ready", "True", "Usable", "the cloud answers", now, generation)
         return set_condition(had, "Ready", "False", problem.reason, problem.message, now, generation)
@@ -113,6 +142,6 @@ class Reports:
         self, provider: Provider, had: SpiderNetworkProviderStatus | None, status: SpiderNetworkProviderStatus
     ) -> None:
         ready = status.conditions[0]
-        if had is None or had.conditions[0].reason != ready.reason:
+        if had is None or not had.conditions or had.conditions[0].reason != ready.reason:
             kind: Literal["Normal", "Warning"] = "Normal" if ready.status == "True" else "Warning"
             self._recorder.event(reference(provider.value), kind, ready.reason, ready.message)

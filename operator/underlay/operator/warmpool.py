@@ -7,7 +7,6 @@ write to the API server is made against the version it was decided on.
 """
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 
 import structlog
@@ -16,9 +15,10 @@ from underlay.core.api.conditions import rfc3339
 from underlay.core.api.ippool import SpiderIPPool
 from underlay.core.api.kubernetes import Node, Pod
 from underlay.core.api.nodenetwork import SpiderNodeNetwork
-from underlay.core.cloud.errors import CloudError, Exhausted, NotFound
-from underlay.core.cloud.model import InstanceState, Limits
-from underlay.core.cloud.plan import Action, Assign, Create, NodeView, Release, plan
+from underlay.core.cloud.errors import CloudError, Exhausted
+from underlay.core.cloud.limits import LeaseNotHeld
+from underlay.core.cloud.model import Limits
+from underlay.core.cloud.plan import Action, Assign, Create, NodeView, Plan, Release, plan
 from underlay.core.errors import UnderlayError
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
@@ -28,8 +28,9 @@ from underlay.core.runtime.aio import KeyedQueue
 from underlay.core.runtime.checkpoints import Checkpoint, passing
 from underlay.core.runtime.clock import Clock
 from underlay.operator.cloudwrites import CloudWrites
+from underlay.operator.farewell import Farewells
 from underlay.operator.nodepools import NodePools
-from underlay.operator.nodework import Memory, NodeWork, WarmStep
+from underlay.operator.nodework import Memory, NodeWork
 from underlay.operator.providers import Provider, Providers
 from underlay.operator.reconcile import fences
 from underlay.operator.reconcile import status as render
@@ -37,6 +38,7 @@ from underlay.operator.reconcile.advice import advise
 from underlay.operator.reconcile.demand import Need, need
 from underlay.operator.records import Records, operator_part, wanted_spec
 from underlay.operator.settings import Settings
+from underlay.operator.steps import WarmStep
 
 _REREAD_SECONDS = 2.0
 _LONGEST_RETRY_SECONDS = 60.0
@@ -87,6 +89,14 @@ class WarmPool:
         self._pools = NodePools(
             client=client, records=self._records, writes=self._writes, view=views.pools, checkpoint=checkpoint
         )
+        self._farewells = Farewells(
+            client=client,
+            providers=providers,
+            pools=self._pools,
+            settle_seconds=settings.settle_seconds,
+            checkpoint=checkpoint,
+        )
+        self._reread = min(_REREAD_SECONDS, settings.settle_seconds / 2)
         self._queue: KeyedQueue[str] = KeyedQueue(clock=clock, priority=self._lack)
         self._memories: dict[str, Memory] = {}
         self._log = structlog.get_logger()
@@ -100,11 +110,19 @@ class WarmPool:
         for node in self._views.nodes.store.items():
             self._queue.add(node.metadata.name)
 
+    def lost(self, node: str) -> None:
+        """Its SpiderNodeNetwork vanished: it is made again, of what is known of the machine."""
+        if memory := self._memories.get(node):
+            memory.lost = True
+
     async def run(self) -> None:
         """Works until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._settings.workers):
-                group.create_task(self._work())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._settings.workers):
+                    group.create_task(self._work())
+        finally:
+            await self._queue.close()
 
     def _lack(self, node: str) -> int:
         memory = self._memories.get(node)
@@ -115,7 +133,7 @@ class WarmPool:
             name = await self._queue.get()
             try:
                 await self.round(name)
-            except kube_errors.KubeError as error:
+            except (kube_errors.KubeError, LeaseNotHeld) as error:
                 self._memories.pop(name, None)
                 self._log.warning("node.round-abandoned", node=name, error=str(error))
                 self._queue.add_after(name, _REREAD_SECONDS)
@@ -132,33 +150,48 @@ class WarmPool:
         if provider is None or not node.spec.provider_id:
             return
         memory = await self._remember(node, provider)
+        if memory is None:
+            return
         if memory.served_by is not provider:
-            memory.served_by, memory.retry_at = provider, float("-inf")
-        if provider.driver is None or (memory.known is None and self._clock.monotonic() < memory.retry_at):
+            memory.served_by, memory.round_at, memory.act_at = provider, float("-inf"), float("-inf")
+        # Of several delays of a key the earliest counts, so whatever is waited for is said again in each round.
+        self._queue.add_after(name, self._settings.resync_seconds)
+        if (wait := memory.round_at - self._clock.monotonic()) > 0:
+            self._queue.add_after(name, wait)
+            return
+        if provider.driver is None:
             return
         work = NodeWork(node=node, provider=provider, driver=provider.driver, memory=memory)
         try:
             busy = await self._serve(work)
-        except kube_errors.KubeError:
+        except (kube_errors.KubeError, LeaseNotHeld):
             raise
         except UnderlayError as error:
-            await self._in_trouble(work, error)
-            return
+            memory.round_at = self._clock.monotonic() + await self._in_trouble(work, error)
+            busy = True
         if busy:
-            memory.failures = 0
             self._queue.add(name)
 
     async def _serve(self, work: NodeWork) -> bool:
         """One round; True when another should follow at once."""
-        memory, name = work.memory, work.name
+        memory = work.memory
         if (again := await self._writes.read(work, resync_seconds=self._settings.resync_seconds)) is not None:
-            self._queue.add_after(name, max(again, _REREAD_SECONDS))
+            self._queue.add_after(work.name, max(again, self._reread))
+        if memory.known is None:
+            return False
         await self._providers.subnets_of(work.provider, work.known.instance)
         if pending := work.intents:
             settled = await self._writes.recover(work, pending[0])
-            if not settled:
-                self._queue.add_after(name, _REREAD_SECONDS)
+            if settled:
+                memory.failures, memory.act_at = 0, float("-inf")
+            else:
+                self._queue.add_after(work.name, self._reread)
             return settled
+        return await self._supply(work)
+
+    async def _supply(self, work: NodeWork) -> bool:
+        """The round of a node of which all is known."""
+        memory, name = work.memory, work.name
         limits = await work.driver.limits(work.known.instance.type)
         memory.need = need(self._views.pods.store.by("node", name), self._pools.of(name))
         memory.plan = decided = plan(await self._view(work, limits, memory.need))
@@ -170,11 +203,16 @@ class WarmPool:
         await self._pools.write(work)
         if decided.usable >= decided.target:
             memory.trouble = None
+        self._tell_shortage(work, decided)
         await self._writes.report(work, [], limits)
         if memory.surplus_since is not None:
             delay = work.provider.value.spec.addresses.release_delay_seconds
-            self._queue.add_after(name, max(memory.surplus_since + delay - now, 1.0))
-        if not decided.actions or now < memory.retry_at:
+            if (wait := memory.surplus_since + delay - now) > 0:
+                self._queue.add_after(name, wait)
+        if not decided.actions:
+            return False
+        if now < memory.act_at:
+            self._queue.add_after(name, memory.act_at - now)
             return False
         await self._act(work, decided.actions[0])
         return True
@@ -198,20 +236,46 @@ class WarmPool:
         )
 
     async def _act(self, work: NodeWork, action: Action) -> None:
-        if isinstance(action, Release):
-            await self._pools.ask_release(work, action)
+        """What the cloud refuses holds up further writes, not what is done with what is there."""
+        try:
+            if isinstance(action, Release):
+                await self._pools.ask_release(work, action)
+            else:
+                await self._writes.carry_out(work, action)
+        except CloudError as error:
+            work.memory.act_at = self._clock.monotonic() + await self._in_trouble(work, error)
         else:
-            await self._writes.carry_out(work, action)
+            work.memory.failures = 0
 
-    async def _remember(self, node: Node, provider: Provider) -> Memory:
-        """The node's memory; its SpiderNodeNetwork is as new as our own last write and the reflector's copy."""
+    def _tell_shortage(self, work: NodeWork, decided: Plan) -> None:
+        """An Event when pods begin to lack addresses that cannot be had."""
+        memory = work.memory
+        short = memory.need is not None and decided.usable < memory.need.pods
+        lacks = decided.shortage.partition(":")[0] if short else ""
+        if lacks not in ("", memory.lacks):
+            text = render.shortage(decided.shortage)
+            self._recorder.event(reference(work.node), "Warning", render.LIMIT_REACHED, text)
+        memory.lacks = lacks
+
+    async def _remember(self, node: Node, provider: Provider) -> Memory | None:
+        """The node's memory; its SpiderNodeNetwork is as new as our own last write and the reflector's copy.
+
+        None: the object is that of an earlier machine, which has to be gone first.
+        """
         name = node.metadata.name
         memory = self._memories.get(name)
         if memory is None:
-            memory = Memory(network=await self._records.open(node, provider))
+            self._step(WarmStep.NETWORK_OPENING)
+            network = await self._records.open(node, provider)
+            if network.spec.provider_id != node.spec.provider_id:
+                await self._bury(network)
+                return None
+            memory = Memory(network=network)
             self._memories[name] = memory
             self._step(WarmStep.NETWORK_OPENED)
             return memory
+        if memory.lost:
+            memory.lost, memory.network = False, await self._records.open(node, provider)
         seen = self._views.networks.store.get(None, name)
         if (
             seen is not None
@@ -220,14 +284,16 @@ class WarmPool:
         ):
             memory.network = seen
         wanted = wanted_spec(node, provider, memory.network.spec)
+        if wanted.provider_id != memory.network.spec.provider_id:
+            self._memories.pop(name, None)
+            self._queue.add(name)
+            return None
         if wanted != memory.network.spec:
-            if wanted.provider_id != memory.network.spec.provider_id:
-                memory.known = None
             memory.network = await self._records.write_spec(memory.network, wanted)
         return memory
 
-    async def _in_trouble(self, work: NodeWork, error: UnderlayError) -> None:
-        """Says what is wrong where a person looks, and comes back later."""
+    async def _in_trouble(self, work: NodeWork, error: UnderlayError) -> float:
+        """Says what is wrong where a person looks; seconds until trying again makes sense."""
         memory, name = work.memory, work.name
         before, memory.trouble = memory.trouble, advise(error)
         memory.failures += 1
@@ -236,37 +302,26 @@ class WarmPool:
         if before is None or before.reason != memory.trouble.reason:
             self._log.warning("node.in-trouble", node=name, reason=memory.trouble.reason, error=str(error))
             self._recorder.event(reference(work.node), "Warning", memory.trouble.reason, memory.trouble.message)
-        if memory.known is None:
+        known = memory.known.instance.interfaces if memory.known else ()
+        if not known or {interface.subnet for interface in known} - work.provider.subnets.keys():
             memory.network = await self._records.write_status(
                 memory.network,
                 render.unreadable(operator_part(memory.network), memory.trouble, rfc3339(self._clock.now())),
             )
         else:
             await self._writes.report(work, work.intents)
-        wait = min(memory.trouble.retry_seconds * 2 ** min(memory.failures - 1, 5), _LONGEST_RETRY_SECONDS)
-        memory.retry_at = self._clock.monotonic() + wait
-        self._queue.add_after(name, wait)
+        return min(memory.trouble.retry_seconds * 2.0 ** min(memory.failures - 1, 5), _LONGEST_RETRY_SECONDS)
 
     async def _farewell(self, name: str) -> None:
-        """The Node is gone: once its instance is gone too, so are its pools and its SpiderNodeNetwork."""
+        """The Node is gone."""
         self._memories.pop(name, None)
         network = self._views.networks.store.get(None, name)
-        if network is None:
-            return
-        provider = self._providers.get(network.spec.provider)
-        if provider is not None and provider.driver is not None:
-            try:
-                instance = await provider.driver.instance(provider.driver.instance_id(network.spec.provider_id))
-            except NotFound:
-                instance = None
-            except CloudError as error:
-                self._log.warning("node.farewell-delayed", node=name, error=str(error))
-                self._queue.add_after(name, advise(error).retry_seconds)
-                return
-            if instance is not None and instance.state != InstanceState.GONE:
-                self._queue.add_after(name, self._settings.settle_seconds)
-                return
-        for pool in self._pools.of(name):
-            await self._pools.delete(pool)
-        with contextlib.suppress(kube_errors.NotFound):
-            await self._client.delete(SpiderNodeNetwork, name, uid=network.metadata.uid)
+        if network is not None:
+            await self._bury(network)
+
+    async def _bury(self, network: SpiderNodeNetwork) -> None:
+        name = network.metadata.name
+        if (wait := await self._farewells.bury(network)) is None:
+            self._queue.add(name)
+        else:
+            self._queue.add_after(name, wait)

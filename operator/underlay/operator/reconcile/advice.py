@@ -27,6 +27,14 @@ class Advice:
     retry_seconds: float
 
 
+class SecretUnreadable(UnderlayError):
+    """The Secret that a provider names cannot be read, for ``why``."""
+
+    def __init__(self, secret: str, why: str) -> None:
+        self.secret = secret
+        super().__init__(f"spec.credentialsSecretRef: Secret {secret} cannot be read: {why}")
+
+
 _WAIT = "nothing, the operator tries again"
 _IDS = "check that the ids in the provider and in Node.spec.providerID exist in this account and region"
 _REACH = "check that the operator reaches the cloud's API (spec.endpoint, network, proxy); it keeps trying"
@@ -39,6 +47,7 @@ _BY_CLASS: dict[type[UnderlayError], tuple[str, str, float]] = {
     Unavailable: ("CloudUnavailable", _REACH, 5),
     UnknownOutcome: ("OutcomeUnknown", "nothing, the operator finds out what the cloud did", 2),
     Rejected: ("Rejected", _BUG, 60),
+    SecretUnreadable: ("SecretUnreadable", "create the Secret, or correct spec.credentialsSecretRef", 5),
     InvalidInput: ("InvalidValue", "correct the field named here", 60),
 }
 

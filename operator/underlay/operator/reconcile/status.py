@@ -13,6 +13,13 @@ from underlay.core.identity import SubnetId
 from underlay.operator.reconcile.advice import Advice
 
 SUFFICIENT = "SufficientIP"
+LIMIT_REACHED = "LimitReached"
+
+_TO_DO = {
+    "instance": "use a larger instance type, or have fewer pods on the node",
+    "policy": "let the provider's spec.interfaces allow more, or have fewer pods on the node",
+    "subnet": "free addresses in the subnets, or add another one of the zone to the provider's spec.subnets",
+}
 
 
 def instance_status(instance: Instance) -> InstanceStatus:
@@ -52,10 +59,10 @@ def sufficient(
     conditions: list[Condition], plan: Plan, pods: int, trouble: Advice | None, *, now: str, generation: int | None
 ) -> list[Condition]:
     """Condition SufficientIP: whether every bound pod has an address or soon will; else why not and what to do."""
-    if plan.usable >= plan.target:
+    if plan.usable >= max(plan.target, pods):
         text = f"{plan.usable} addresses for {pods} pods"
         return set_condition(conditions, SUFFICIENT, "True", "Enough", text, now, generation)
-    lack = f"{plan.usable} of {plan.target} addresses for {pods} pods"
+    lack = f"{plan.usable} of {max(plan.target, pods)} addresses for {pods} pods"
     status: Status = "True" if plan.usable >= pods else "False"
     if trouble is not None:
         return set_condition(
@@ -63,9 +70,15 @@ def sufficient(
         )
     if plan.shortage:
         return set_condition(
-            conditions, SUFFICIENT, status, "LimitReached", f"{lack}: {plan.shortage}", now, generation
+            conditions, SUFFICIENT, status, LIMIT_REACHED, f"{lack}: {shortage(plan.shortage)}", now, generation
         )
     return set_condition(conditions, SUFFICIENT, status, "Growing", f"{lack}: more are being assigned", now, generation)
+
+
+def shortage(text: str) -> str:
+    """A plan's shortage with what to do about it."""
+    to_do = _TO_DO.get(text.partition(":")[0], "nothing, the operator waits for it")
+    return f"{text}. To do: {to_do}."
 
 
 def unreadable(had: OperatorStatus, trouble: Advice, now: str) -> OperatorStatus:

@@ -1,0 +1,189 @@
+"""The operator on a real API server and a simulated cloud: what nodes get, and what they give back."""
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from controlplane import audit
+from support.operator_site import SETTLE_SECONDS, Site, agent, eventually, operator, time_passes
+from underlay.core.api.ippool import INTERFACE_ANNOTATION, MAC_ANNOTATION
+from underlay.core.api.kubernetes import Node
+from underlay.core.api.nodenetwork import Released
+from underlay.core.kube.client import KubeClient
+
+if TYPE_CHECKING:
+    from conftest import ApiServer
+
+pytestmark = pytest.mark.apiserver
+
+
+async def test_supply_follows_demand_and_comes_to_rest(site: Site, apiserver: "ApiServer") -> None:
+    """Pools per interface; growth makes the next interface; a shrink returns addresses and the interface; at rest
+    nothing is written and the cloud is not read, and never is the provider's status written more than once a second.
+
+    Batches of 4 with half a batch spare: 0 pods want 4 addresses, 8 want 12, and a t3.medium has 5 per interface.
+    """
+    await site.add_provider()
+    node = await site.add_node()
+    began, start = time.monotonic(), apiserver.plane.audit_log.stat().st_size
+    async with operator(site, apiserver.kubeconfig), agent(site, node) as stand_in:
+        await site.rest(node, addresses=4, interfaces=1)
+
+        await site.bind(node, 8)
+        await site.rest(node, addresses=12, interfaces=3)
+        await eventually(lambda: _lacks(stand_in.held(), 8))
+        rows = {row["id"]: row for row in site.sim.control("GET", "/table")["interfaces"]}
+        for pool in await site.pools(node):
+            row = rows[pool.metadata.annotations[INTERFACE_ANNOTATION]]
+            assert pool.metadata.annotations[MAC_ANNOTATION] == row["mac"]
+            assert pool.spec.node_name == [node]
+            assert (pool.spec.subnet, pool.spec.gateway) == ("10.80.1.0/24", "10.80.1.1")
+            assert row["attachment"]["delete_on_termination"]
+
+        await site.bind(node, 0)
+        await site.rest(node, addresses=4, interfaces=1)
+
+        statuses = [number for request, number in _written(apiserver, start) if "networkproviders" in request.resource]
+        assert 1 <= sum(statuses) <= time.monotonic() - began + 1
+
+        await time_passes(3 * SETTLE_SECONDS)
+        offset = apiserver.plane.audit_log.stat().st_size
+        site.sim.control("DELETE", "/calls")
+        await time_passes(3 * SETTLE_SECONDS)
+        assert {request.resource for request, _ in _written(apiserver, offset)} <= {"leases"}
+        assert site.calls() == {}
+    found = await site.ready()
+    assert found is not None
+    assert (found.status, found.reason) == ("True", "Usable")
+
+
+async def test_what_pods_hold_stays(site: Site, apiserver: "ApiServer") -> None:
+    """A release names addresses; one that a pod has taken meanwhile is answered as held, keeps its place in its pool
+    and keeps its interface.
+    """
+    await site.add_provider()
+    node = await site.add_node()
+    async with operator(site, apiserver.kubeconfig), agent(site, node) as stand_in:
+        await site.bind(node, 8)
+        await site.rest(node, addresses=12, interfaces=3)
+        await eventually(lambda: _lacks(stand_in.held(), 8))
+
+        stand_in.answering = False
+        await site.bind(node, 5)
+        await eventually(lambda: _no_release(site, node))
+        # A pod takes what the release names before the agent has seen it.
+        await site.bind(node, 12)
+        await eventually(lambda: _lacks(stand_in.held(), 12))
+        stand_in.allow()
+        await eventually(lambda: _none_held(stand_in.answered))
+        await site.bind(node, 6)
+        await site.rest(node, addresses=8)
+        assert stand_in.held() <= set().union(*site.interfaces(node).values())
+
+
+async def test_an_answered_release_is_cancelled_by_demand(site: Site, apiserver: "ApiServer") -> None:
+    """Fenced addresses whose pool has not shrunk yet serve again when pods come back; nothing is unassigned."""
+    await site.add_provider()
+    node = await site.add_node()
+    async with operator(site, apiserver.kubeconfig), agent(site, node) as stand_in:
+        await site.bind(node, 4)
+        await site.rest(node, addresses=8, interfaces=2)
+        stand_in.answering = False
+        await site.bind(node, 0)
+        await eventually(lambda: _no_release(site, node))
+        await site.bind(node, 8)
+        # More is wanted than there is without the fenced ones: the node grows, so the answer finds it growing.
+        stand_in.allow()
+        await site.rest(node, addresses=12, interfaces=3)
+        assert stand_in.answered
+        await eventually(lambda: _lacks(stand_in.held(), 8))
+
+
+async def test_a_node_that_is_gone_leaves_nothing(site: Site, apiserver: "ApiServer") -> None:
+    """Node deleted and machine terminated: pools and SpiderNodeNetwork go. While the machine runs they stay."""
+    await site.add_provider()
+    node = await site.add_node()
+    async with operator(site, apiserver.kubeconfig):
+        async with agent(site, node):
+            await site.rest(node, addresses=4, interfaces=1)
+        await site.client.delete(Node, node)
+        site.sim.control("DELETE", "/calls")
+        await eventually(lambda: _not_called(site, "DescribeInstances"))
+        assert await site.network(node) is not None
+
+        site.terminate(node)
+
+        await eventually(lambda: site.pools(node))
+        await eventually(lambda: site.network(node))
+
+
+async def test_a_node_that_comes_back_is_served_as_what_it_is_now(site: Site, apiserver: "ApiServer") -> None:
+    """A re-created Node of the same machine keeps its pools under its new UID; one of another machine starts anew."""
+    await site.add_provider()
+    node = await site.add_node()
+    async with operator(site, apiserver.kubeconfig), agent(site, node):
+        await site.rest(node, addresses=4, interfaces=1)
+        first, pools = await site.network(node), await site.pools(node)
+        assert first is not None
+
+        await site.client.delete(Node, node)
+        await site.add_node(provider_id=first.spec.provider_id)
+        await eventually(lambda: _of_another_uid(site, node, first.spec.node_uid))
+        await site.rest(node, addresses=4, interfaces=1)
+        assert [pool.metadata.uid for pool in await site.pools(node)] == [pool.metadata.uid for pool in pools]
+
+        site.terminate(node)
+        await site.client.delete(Node, node)
+        await site.add_node()
+        await site.rest(node, addresses=4, interfaces=1)
+        second = await site.network(node)
+        assert second is not None
+        assert second.metadata.uid != first.metadata.uid
+        assert not {pool.metadata.name for pool in await site.pools(node)} & {pool.metadata.name for pool in pools}
+
+
+async def test_a_deleted_record_is_written_again(site: Site, apiserver: "ApiServer", client: KubeClient) -> None:
+    """Someone deletes the SpiderNodeNetwork and a pool: both come back, and nothing is assigned or taken away."""
+    await site.add_provider()
+    node = await site.add_node()
+    async with operator(site, apiserver.kubeconfig), agent(site, node):
+        await site.rest(node, addresses=4, interfaces=1)
+        before = site.interfaces(node)
+        (pool,), network = await site.pools(node), await site.network(node)
+        assert network is not None
+        await client.delete(type(network), node)
+        await client.delete(type(pool), pool.metadata.name)
+
+        await site.rest(node, addresses=4, interfaces=1)
+
+        assert site.interfaces(node) == before
+
+
+def _written(apiserver: "ApiServer", offset: int) -> list[tuple[audit.Request, int]]:
+    """The operator's writes since the audit log had that size."""
+    found = audit.count(apiserver.plane.audit_log, offset=offset).items()
+    reads = {"get", "list", "watch"}
+    return [item for item in found if item[0].user_agent == "underlay-operator" and item[0].verb not in reads]
+
+
+async def _lacks(held: set[str], count: int) -> str:
+    return "" if len(held) == count else f"{len(held)} of {count} held"
+
+
+async def _no_release(site: Site, node: str) -> str:
+    network = await site.network(node)
+    return "" if network and network.spec.release else "no release yet"
+
+
+async def _none_held(answered: list[Released]) -> str:
+    return "" if any(entry.held for entry in answered) else f"nothing held in {answered}"
+
+
+async def _not_called(site: Site, operation: str) -> str:
+    return "" if operation in site.calls() else f"{operation} not called yet"
+
+
+async def _of_another_uid(site: Site, node: str, uid: str) -> str:
+    network = await site.network(node)
+    return "" if network and network.spec.node_uid not in ("", uid) else "still the old UID"

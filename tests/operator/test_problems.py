@@ -1,0 +1,197 @@
+"""What cannot work says so within five seconds, where a person looks and with what to do; put right, it works."""
+
+import asyncio
+import socket
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.operator_site import FAST, KEY, Site, agent, eventually, operator, time_passes
+from underlay.core.api.meta import Condition
+from underlay.core.api.networkprovider import SpiderNetworkProvider
+
+if TYPE_CHECKING:
+    from conftest import ApiServer
+
+pytestmark = pytest.mark.apiserver
+
+TOLD_SECONDS = 5
+
+
+async def test_a_provider_that_cannot_work_says_why(site: Site, apiserver: "ApiServer") -> None:
+    """Each mistake gives Ready False with its own reason and a text that names what to change, all within 5 s; each is
+    noticed when put right.
+    """
+    site.sim.control("POST", "/credentials", {"access_key": KEY, "secret": "secret"})
+    denied = {"access_key": "AKIADENIED", "secret": "secret", "deny": ["DescribeNetworkInterfaces"]}
+    site.sim.control("POST", "/credentials", denied)
+    names = {what: f"{site.name}-{what}" for what in ("keys", "policy", "subnet", "driver", "secret", "deaf", "mute")}
+    with socket.socket() as mute, socket.socket() as deaf:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()  # the connection is made, nobody answers
+        deaf.bind(("127.0.0.1", 0))  # nobody listens
+        async with operator(site, apiserver.kubeconfig):
+            for name in (names["keys"], names["policy"]):
+                await site.add_secret(name, "AKIAWRONG" if name == names["keys"] else "AKIADENIED")
+                reference = {"name": name, "namespace": "default"}
+                await site.add_provider(name, credentialsSecretRef=reference)
+            await site.add_provider(names["subnet"], subnets={"ids": ["subnet-0123456789abcdef0"]})
+            await site.add_provider(names["driver"], driver="awz")
+            absent = {"name": names["secret"], "namespace": "default"}
+            await site.add_provider(names["secret"], credentialsSecretRef=absent)
+            await site.add_provider(names["deaf"], endpoint=_url(deaf))
+            await site.add_provider(names["mute"], endpoint=_url(mute))
+
+            told = asyncio.timeout(TOLD_SECONDS)
+            async with told:
+                found = {what: await _told(site, name) for what, name in names.items()}
+
+            expected = {
+                "keys": ("CredentialsRefused", "credentialsSecretRef"),
+                "policy": ("PermissionMissing", "ec2:DescribeNetworkInterfaces"),
+                "subnet": ("NotFound", "subnet-0123456789abcdef0"),
+                "driver": ("InvalidValue", "spec.driver: found 'awz', expected one of the installed drivers: aws"),
+                "secret": ("SecretUnreadable", f"default/{names['secret']}"),
+                "deaf": ("CloudUnavailable", _url(deaf)),
+                "mute": ("CloudUnavailable", _url(mute)),
+            }
+            for what, (reason, text) in expected.items():
+                condition = found[what]
+                assert (condition.status, condition.reason) == ("False", reason), what
+                assert text in condition.message
+                assert "To do: " in condition.message
+            said = await site.events(names["driver"])
+            assert {event.reason for event in said} <= {"InvalidValue"}
+
+            site.sim.control("DELETE", "/credentials")
+            await site.add_secret(names["secret"], KEY)
+            right = {"subnet": {"subnets": {"ids": [site.subnet]}}, "driver": {"driver": "aws"}}
+            right |= {what: {"endpoint": site.sim.url} for what in ("deaf", "mute")}
+            for what, spec in right.items():
+                await site.client.merge_patch(SpiderNetworkProvider, names[what], {"spec": spec})
+            for name in names.values():
+                await eventually(partial(_unusable, site, name))
+
+
+async def test_a_missing_permission_to_write_is_named_until_granted(site: Site, apiserver: "ApiServer") -> None:
+    """Reads work and a write is denied: provider, node and an Event name the action; nothing is left at the cloud; once
+    it is allowed the node gets what it needs.
+    """
+    await site.add_provider(interfaces={"usePrimary": False})
+    _permit(site, deny=["AttachNetworkInterface"])
+    node = await site.add_node()
+    async with operator(site, apiserver.kubeconfig), agent(site, node):
+        async with asyncio.timeout(TOLD_SECONDS):
+            provider = await _told(site, site.name)
+        assert (provider.status, provider.reason) == ("False", "PermissionMissing")
+        assert "allow ec2:AttachNetworkInterface" in provider.message
+        sufficient = await site.sufficient(node)
+        assert sufficient is not None
+        assert sufficient.reason == "PermissionMissing"
+        assert "allow ec2:AttachNetworkInterface" in sufficient.message
+        await eventually(lambda: _untold(site, node, "PermissionMissing"))
+        await eventually(lambda: _left(site))
+
+        _permit(site, deny=[])
+
+        await site.rest(node, addresses=4, interfaces=2)
+        await eventually(lambda: _unusable(site, site.name))
+
+
+async def test_credentials_that_stop_working_are_noticed(site: Site, apiserver: "ApiServer") -> None:
+    """Revoked while in service: the next call makes the provider say so; pods lose nothing; new ones mend it."""
+    await site.add_provider()
+    _permit(site, deny=[])
+    node = await site.add_node()
+    async with operator(site, apiserver.kubeconfig), agent(site, node) as stand_in:
+        await site.bind(node, 2)
+        await site.rest(node, addresses=4, interfaces=1)
+        site.sim.control("DELETE", "/credentials")
+        site.sim.control("POST", "/credentials", {"access_key": "AKIANEW", "secret": "secret"})
+        await site.bind(node, 3)
+        async with asyncio.timeout(TOLD_SECONDS):
+            condition = await _told(site, site.name)
+        assert condition.reason == "CredentialsRefused"
+        assert len(stand_in.held()) >= 2
+
+        await site.add_secret(site.name, "AKIANEW")
+        await site.client.merge_patch(
+            SpiderNetworkProvider, site.name, {"spec": {"addresses": FAST | {"cooldownSeconds": 1}}}
+        )
+
+        await site.rest(node, addresses=8, interfaces=2)
+        await eventually(lambda: _unusable(site, site.name))
+
+
+async def test_nodes_that_cannot_be_served_say_why(site: Site, apiserver: "ApiServer") -> None:
+    """A machine the cloud does not know, a providerID of another cloud, a machine that has all its type allows, a
+    subnet without free addresses: each has a condition and an Event that say what to do; other nodes are served.
+    """
+    small = site.sim.control("POST", "/subnets", {"vpc": site.vpc, "cidr": "10.80.2.0/28", "zone": "us-east-1a"})["id"]
+    await site.add_provider()
+    dry = await site.add_provider(f"{site.name}-dry", subnets={"ids": [small]})
+    unknown = await site.add_node("unknown", provider_id="aws:///us-east-1a/i-0123456789abcdef0")
+    foreign = await site.add_node("foreign", provider_id="azure:///subscriptions/1")
+    full = await site.add_node("full")
+    empty = await site.add_node("empty", site=dry, provider_id=site.add_instance(subnet=small)["providerID"])
+    good = await site.add_node("good")
+    async with operator(site, apiserver.kubeconfig), agent(site, full), agent(site, empty), agent(site, good):
+        # A t3.medium has 3 x 6 addresses, 15 of them for pods. A /28 has 11, one of them the machine's own.
+        await site.bind(full, 17)
+        await site.bind(empty, 12)
+        for node, reason, text in (
+            (unknown, "NotFound", "i-0123456789abcdef0 does not exist"),
+            (foreign, "InvalidValue", "azure:///subscriptions/1"),
+            (full, "LimitReached", "use a larger instance type"),
+            (empty, "LimitReached", "add another one of the zone to the provider's spec.subnets"),
+        ):
+            await eventually(partial(_untold, site, node, reason, text))
+            condition = await site.sufficient(node)
+            assert condition is not None
+            assert condition.status != "True"
+            assert text in condition.message
+        await site.rest(good, addresses=4, interfaces=1)
+        await site.rest(full, addresses=15, interfaces=3)
+
+
+async def test_throttling_and_outages_of_the_cloud_pass(site: Site, apiserver: "ApiServer") -> None:
+    """Refusals and server errors of every operation are ridden out."""
+    await site.add_provider()
+    node = await site.add_node()
+    for code in ("RequestLimitExceeded", "InternalError", "Unavailable"):
+        site.sim.control("POST", "/faults", {"operation": "*", "kind": "error", "code": code, "nth": 4, "count": 3})
+    async with operator(site, apiserver.kubeconfig), agent(site, node):
+        await site.bind(node, 8)
+        await site.rest(node, addresses=12, interfaces=3, seconds=60)
+    assert site.sim.control("GET", "/faults")["faults"] == []
+
+
+def _url(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def _permit(site: Site, *, deny: list[str]) -> None:
+    site.sim.control("POST", "/credentials", {"access_key": KEY, "secret": "secret", "deny": deny})
+
+
+async def _told(site: Site, provider: str) -> Condition:
+    """The provider's condition once it says no."""
+    while (condition := await site.ready(provider)) is None or condition.status == "True":
+        await time_passes(0.05)
+    return condition
+
+
+async def _unusable(site: Site, provider: str) -> str:
+    condition = await site.ready(provider)
+    return "" if condition and condition.status == "True" else f"{provider}: {condition}"
+
+
+async def _untold(site: Site, node: str, reason: str, text: str = "") -> str:
+    events = [event for event in await site.events(node) if event.reason == reason]
+    return "" if any(text in event.message for event in events) else f"{node}: {events}"
+
+
+async def _left(site: Site) -> list[str]:
+    rows = site.sim.control("GET", "/table")["interfaces"]
+    return [row["id"] for row in rows if not row["attachment"]]
