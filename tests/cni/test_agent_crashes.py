@@ -98,7 +98,6 @@ async def test_a_crash_at_any_step_changes_nothing_in_the_end(
             await node.stop()
 
     record_property("hits", checkpoint.hits)
-    print(f"{label}: {checkpoint.hits} hits")
     assert checkpoint.hits == 1
     assert node.kernel.problems == []
     state = _journal(node)

@@ -89,8 +89,11 @@ async def release(runtime: InsistingRuntime) -> None:
 
 async def die_at_all(
     process: AgentProcess, points: Sequence[Point], story: Callable[[InsistingRuntime], Awaitable[None]]
-) -> None:
-    """Live until an agent has died at every point; then nothing is missing and nothing is left."""
+) -> str:
+    """Live until an agent has died at every point; then nothing is missing and nothing is left.
+
+    Returns how often an agent was killed at which step.
+    """
     runtime = InsistingRuntime(process, POOL, points)
     await runtime.revive()
     for _ in range(3 * len(points)):
@@ -99,12 +102,13 @@ async def die_at_all(
             break
     await runtime.exhaust()
 
-    print(f"\n{process.node.name}: killed at", dict(Counter(death.split()[0] for death in runtime.deaths)))
     assert runtime.deaths == [f"{label} pass {count}" for label, count in points]
     node = process.node
     await allocated(node, await node.client.get(SpiderIPPool, f"{node.name}-a"), {})
     for index in range(len(POOL)):
         await no_endpoint(node, f"p{index}")
+    killed = Counter(death.split()[0] for death in runtime.deaths)
+    return ", ".join(f"{label} {count} (killed)" for label, count in sorted(killed.items()))
 
 
 @pytest.mark.parametrize(
@@ -116,24 +120,29 @@ async def die_at_all(
     ],
 )
 async def test_killed_at_any_step_an_agent_loses_nothing(
-    process: AgentProcess, points: Sequence[Point], story: Callable[[InsistingRuntime], Awaitable[None]]
+    process: AgentProcess,
+    points: Sequence[Point],
+    story: Callable[[InsistingRuntime], Awaitable[None]],
+    record_property: Callable[[str, object], None],
 ) -> None:
     """After each restart repeated calls succeed; no address has two owners, none is lost, nothing without an owner is
     left in the kernel.
     """
     await _end(process)
-    await die_at_all(process, points, story)
+    record_property("hits", await die_at_all(process, points, story))
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(10))
-async def test_killed_at_random_steps_an_agent_loses_nothing(process: AgentProcess, seed: int) -> None:
+async def test_killed_at_random_steps_an_agent_loses_nothing(
+    process: AgentProcess, seed: int, record_property: Callable[[str, object], None]
+) -> None:
     """Likewise, at thirty random points each."""
     await _end(process)
     chosen = random.Random(seed)
     steps = [step for step in Step if step is not Step.SPOOL_REPLAYED]
     points = [(chosen.choice(steps).value, chosen.randint(1, 5)) for _ in range(30)]
-    await die_at_all(process, points, live)
+    record_property("hits", await die_at_all(process, points, live))
 
 
 async def _end(process: AgentProcess) -> None:

@@ -5,6 +5,7 @@ import itertools
 import signal
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,11 @@ class Death(Exception):
 
 
 async def test_a_killed_process_is_taken_over_by_the_next(
-    site: Site, apiserver: "ApiServer", tmp_path: Path, request: pytest.FixtureRequest
+    site: Site,
+    apiserver: "ApiServer",
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """SIGKILL at ten points of growth and shrink, each followed by a fresh process: readings agree in the end, and no
     pod lost an address.
@@ -77,8 +82,8 @@ async def test_a_killed_process_is_taken_over_by_the_next(
             await _end(process)
         assert process.returncode == 0
     hits = Counter(log.read_text().split())
-    for point in sorted(hits):
-        print(f"{point}: {hits[point]} hits{', killed here' if point in POINTS else ''}")
+    killed = {point: " (killed here)" if point in POINTS else "" for point in hits}
+    record_property("hits", ", ".join(f"{point} {hits[point]}{killed[point]}" for point in sorted(hits)))
 
 
 async def test_the_second_operator_continues_what_the_first_began(site: Site, apiserver: "ApiServer") -> None:
