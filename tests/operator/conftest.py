@@ -13,10 +13,20 @@ if TYPE_CHECKING:
     from conftest import ApiServer
 
 
+@pytest.fixture(scope="session")
+def swept(apiserver: "ApiServer") -> "ApiServer":
+    """The session's API server without what other suites left: an operator serves the whole cluster, and a provider
+    that is left there would take the nodes of every test.
+    """
+    kinds = "spidernetworkproviders,spidernodenetworks,spiderippools,pods,nodes"
+    apiserver.plane.kubectl("delete", kinds, "--all", "--all-namespaces", "--wait=false", "--grace-period=0", "--force")
+    return apiserver
+
+
 @pytest.fixture
-async def client(apiserver: "ApiServer") -> AsyncIterator[KubeClient]:
+async def client(swept: "ApiServer") -> AsyncIterator[KubeClient]:
     """What tests and stand-ins read and write with."""
-    async with apiserver.client("test-operator/1") as client:
+    async with swept.client("test-operator/1") as client:
         yield client
 
 
