@@ -21,6 +21,7 @@ def main() -> None:
         mtu=arguments.mtu,
         attach_seconds=arguments.attach_seconds,
         lag_seconds=arguments.lag_seconds,
+        imds_lag_seconds=arguments.imds_lag_seconds,
         lag_mode=arguments.lag_mode,
         buckets=arguments.buckets,
         time_scale=arguments.time_scale,
@@ -57,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mtu", type=int, default=1500, help="of the interfaces in the fabric")
     parser.add_argument("--attach-seconds", type=float, default=0.5, help="how long attaching and detaching take")
     parser.add_argument("--lag-seconds", type=float, default=0.3, help="how far reads lag behind writes")
+    parser.add_argument(
+        "--imds-lag-seconds", type=float, help="the same for the metadata service; without it, as --lag-seconds says"
+    )
     parser.add_argument("--lag-mode", type=LagMode, choices=list(LagMode), default=LagMode.FIXED)
     parser.add_argument("--buckets", action="store_true", help="throttle as EC2 does")
     parser.add_argument("--time-scale", type=float, default=1.0, help="how much faster the buckets refill")

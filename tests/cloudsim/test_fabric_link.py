@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -152,6 +153,18 @@ async def test_assign_and_unassign_answer_after_the_fabric(world: World) -> None
     assert [world.instance["private_ip"], *new] == world.fabric.plugged[eni]["addresses"]
     await asyncio.to_thread(world.ec2.unassign_private_ip_addresses, NetworkInterfaceId=eni, PrivateIpAddresses=new[:1])
     assert [world.instance["private_ip"], new[1]] == world.fabric.plugged[eni]["addresses"]
+
+
+async def test_prefix_arrives_as_its_addresses(world: World) -> None:
+    """The fabric hears of a prefix as sixteen addresses after the single ones, and of none when it is unassigned."""
+    eni = world.instance["eni"]
+    reply = await asyncio.to_thread(world.ec2.assign_private_ip_addresses, NetworkInterfaceId=eni, Ipv4PrefixCount=1)
+    (prefix,) = [entry["Ipv4Prefix"] for entry in reply["AssignedIpv4Prefixes"]]
+
+    expected = [world.instance["private_ip"], *map(str, IPv4Network(prefix))]
+    assert expected == world.fabric.plugged[eni]["addresses"]
+    await asyncio.to_thread(world.ec2.unassign_private_ip_addresses, NetworkInterfaceId=eni, Ipv4Prefixes=[prefix])
+    assert expected[:1] == world.fabric.plugged[eni]["addresses"]
 
 
 async def test_moved_address_leaves_the_donor_first(world: World) -> None:

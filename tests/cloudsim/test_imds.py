@@ -92,3 +92,43 @@ def test_metadata_lags(account: Account) -> None:
     assert len(_read(account, path).split()) == 1
     account.sim.advance(2)
     assert len(_read(account, path).split()) == 2
+
+
+@pytest.mark.parametrize("settings", [Settings(manual_clock=True, lag_seconds=0.5, imds_lag_seconds=5.0)])
+def test_metadata_may_lag_more_than_reads(account: Account) -> None:
+    """With a lag of its own, the metadata service still shows what EC2's describes have forgotten, and the reverse."""
+    account.sim.advance(6)
+    reply = account.ec2.assign_private_ip_addresses(NetworkInterfaceId=account.primary, Ipv4PrefixCount=1)
+    new = [entry["Ipv4Prefix"] for entry in reply["AssignedIpv4Prefixes"]]
+    path = f"meta-data/network/interfaces/macs/{account.interface(account.primary)['mac']}/ipv4-prefix"
+    account.sim.advance(1)
+    found = account.ec2.describe_network_interfaces(NetworkInterfaceIds=[account.primary])["NetworkInterfaces"][0]
+
+    assert new == [entry["Ipv4Prefix"] for entry in found["Ipv4Prefixes"]]
+    assert _status(account, path) == 404
+    account.ec2.unassign_private_ip_addresses(NetworkInterfaceId=account.primary, Ipv4Prefixes=new)
+    account.sim.advance(4)
+    assert new == _read(account, path).split()
+    account.sim.advance(1)
+    assert _status(account, path) == 404
+
+
+def test_prefixes_and_ipv6_have_leaves(account: Account) -> None:
+    """Prefixes and IPv6 of an interface are leaves of its own; those it does not have are missing."""
+    vpc = account.sim.control("POST", "/vpcs", {"cidr": "10.8.0.0/16", "ipv6_cidr": "2600:1f13:0:ab00::/56"})["id"]
+    net = {"vpc": vpc, "cidr": "10.8.1.0/24", "zone": "us-east-1a", "ipv6_cidr": "2600:1f13:0:ab07::/64"}
+    subnet = account.sim.control("POST", "/subnets", net)["id"]
+    body = {"type": "t3.medium", "subnet": subnet, "ipv6_count": 1}
+    made = account.sim.control("POST", "/instances", body)
+    four = account.ec2.assign_private_ip_addresses(NetworkInterfaceId=made["eni"], Ipv4PrefixCount=2)
+    six = account.ec2.assign_ipv6_addresses(NetworkInterfaceId=made["eni"], Ipv6PrefixCount=1)
+    base = f"meta-data/network/interfaces/macs/{made['mac']}"
+
+    def read(leaf: str) -> list[str]:
+        return _read(account, f"{base}/{leaf}", instance=made["id"]).split()
+
+    assert [entry["Ipv4Prefix"] for entry in four["AssignedIpv4Prefixes"]] == read("ipv4-prefix")
+    assert six["AssignedIpv6Prefixes"] == read("ipv6-prefix")
+    assert read("subnet-ipv6-cidr-blocks") == ["2600:1f13:0:ab07::/64"]
+    assert read("vpc-ipv6-cidr-blocks") == ["2600:1f13:0:ab00::/56"]
+    assert read("ipv6s") == [_read(account, "meta-data/ipv6", instance=made["id"])]

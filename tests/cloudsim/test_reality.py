@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
+from urllib.error import HTTPError
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
@@ -78,6 +79,39 @@ def test_error_by_script_strikes_the_nth_calls(account: Account, refusal: Refusa
     calls = account.sim.control("GET", "/calls")
     assert calls["CreateNetworkInterface"] == {"OK": 2, "RequestLimitExceeded": 2}
     assert account.sim.control("GET", "/faults") == {"faults": []}
+
+
+def test_partial_page_is_short_and_its_token_leads_to_the_rest(account: Account) -> None:
+    """A struck describe shows half of its page; a client that follows the token sees everything once."""
+    made = {account.create() for _ in range(9)} | {account.primary}
+    fault = {"operation": "DescribeNetworkInterfaces", "kind": "partial", "count": 2}
+    account.sim.control("POST", "/faults", fault)
+    pages = [
+        [eni["NetworkInterfaceId"] for eni in page["NetworkInterfaces"]]
+        for page in account.ec2.get_paginator("describe_network_interfaces").paginate()
+    ]
+
+    assert [len(page) for page in pages] == [5, 2, 3]
+    assert sorted(made) == sorted(id_ for page in pages for id_ in page)
+
+
+def test_partial_page_may_be_empty(account: Account) -> None:
+    """Half of one record is none: an empty page with a token, which a client must follow nevertheless."""
+    account.sim.control("POST", "/faults", {"operation": "DescribeInstances", "kind": "partial"})
+    first = account.ec2.describe_instances()
+    second = account.ec2.describe_instances(NextToken=first["NextToken"])
+
+    assert first["Reservations"] == []
+    assert [account.instance] == [one["Instances"][0]["InstanceId"] for one in second["Reservations"]]
+
+
+def test_write_is_never_partial(account: Account) -> None:
+    """EC2 does a write wholly or not at all, so the script cannot ask for half of one."""
+    for operation in ("AssignPrivateIpAddresses", "*"):
+        with pytest.raises(HTTPError) as caught:
+            account.sim.control("POST", "/faults", {"operation": operation, "kind": "partial"})
+        with caught.value as answer:
+            assert "all or nothing" in answer.read().decode()
 
 
 def test_lost_reply_has_committed(account: Account) -> None:
@@ -157,6 +191,29 @@ def test_buckets_follow_the_published_rates(account: Account, refusal: Refusal) 
         lambda: account.ec2.create_tags(Resources=[account.primary], Tags=[{"Key": "a", "Value": "b"}])
     )
     assert (code, text, status) == ("RequestLimitExceeded", "Request limit exceeded.", 503)
+
+
+@pytest.mark.parametrize("settings", [THROTTLED])
+def test_a_thousand_creates_take_three_minutes(account: Account) -> None:
+    """A hundred at once, then five a second: (1000 - 100) / 5 = 180 seconds, whatever the client does."""
+    body = {"vpc": account.vpc, "cidr": "10.0.16.0/20", "zone": "us-east-1a"}
+    subnet = account.sim.control("POST", "/subnets", body)["id"]
+    started = account.sim.control("GET", "/health")["now"]
+
+    def is_made() -> bool:
+        try:
+            account.create(0, subnet)
+        except ClientError:
+            account.sim.advance(20)
+            return False
+        return True
+
+    made = 0
+    while made < 1000:
+        made += is_made()
+
+    assert account.sim.control("GET", "/health")["now"] - started == 180
+    assert account.sim.control("GET", "/calls")["CreateNetworkInterface"] == {"OK": 1000, "RequestLimitExceeded": 9}
 
 
 @pytest.mark.parametrize("settings", [THROTTLED])

@@ -160,7 +160,7 @@ REFUSALS: dict[str, tuple[Callable[[Account], object], str, str]] = {
         "cannot be used with",
     ),
     "more addresses than any type has": (
-        lambda a: a.create(50),
+        lambda a: a.create(64),
         "PrivateIpAddressLimitExceeded",
         "Number of private addresses will exceed limit.",
     ),
@@ -189,9 +189,9 @@ REFUSALS: dict[str, tuple[Callable[[Account], object], str, str]] = {
         "The ID 'thing-1' is not valid",
     ),
     "parameter not simulated": (
-        lambda a: a.ec2.create_network_interface(SubnetId=a.subnet, Ipv4PrefixCount=1),
+        lambda a: a.ec2.create_network_interface(SubnetId=a.subnet, EnablePrimaryIpv6=True),
         "UnknownParameter",
-        "Ipv4PrefixCount",
+        "EnablePrimaryIpv6",
     ),
     "delete unknown": (
         lambda a: a.ec2.delete_network_interface(NetworkInterfaceId=UNKNOWN),

@@ -1,12 +1,12 @@
-"""Secondary private addresses of an interface: assigned, moved, unassigned."""
+"""Secondary private addresses and /28 prefixes of an interface: assigned, moved, unassigned."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
-from cloudsim.model import instance_types, instances, interfaces, subnets
-from cloudsim.model.errors import Refused, invalid_value
+from cloudsim.model import interfaces, slots, subnets
+from cloudsim.model.errors import invalid_value
 
 if TYPE_CHECKING:
     from cloudsim.model.cloud import Cloud
@@ -25,13 +25,11 @@ def assign(cloud: "Cloud", interface: str, count: int) -> Assigned:
     eni = interfaces.require(cloud, interface)
     if count < 1:
         raise invalid_value(f"Value ({count}) for parameter secondaryPrivateIpAddressCount is invalid.")
-    _check_limit(cloud, eni, count)
-    subnet = subnets.require(cloud, eni.subnet)
-    subnets.check_room(cloud, subnet, count)
+    slots.check(cloud, eni, addresses=count)
 
-    new = subnets.take(cloud, subnet, (), count)
+    new = subnets.take(cloud, subnets.require(cloud, eni.subnet), subnets.Share(count=count)).addresses
     _put(cloud, eni, (*eni.addresses, *new))
-    return Assigned(addresses=tuple(new))
+    return Assigned(addresses=new)
 
 
 def assign_exactly(cloud: "Cloud", interface: str, wanted: Sequence[IPv4Address], *, reassign: bool) -> Assigned:
@@ -49,39 +47,54 @@ def assign_exactly(cloud: "Cloud", interface: str, wanted: Sequence[IPv4Address]
         if interfaces.require(cloud, owner).primary == address:
             raise invalid_value(f"[{address}] is the primary address of interface {owner} and cannot be moved.")
     coming = [address for address in new if held.get(address) != interface]
-    _check_limit(cloud, eni, len(coming))
+    fresh = [address for address in coming if address not in held]
+    if in_prefix := [address for address in fresh if cloud.bitmaps[subnet.id].is_taken(address)]:
+        raise invalid_value(f"[{in_prefix[0]}] is within a prefix that is assigned to an interface.")
+    slots.check(cloud, eni, addresses=len(coming))
 
     donors = tuple(dict.fromkeys(owner for owner in held.values() if owner != interface))
     for donor in donors:
         from_ = interfaces.require(cloud, donor)
         _put(cloud, from_, tuple(address for address in from_.addresses if address not in held))
-    subnets.take(cloud, subnet, [address for address in coming if address not in held], 0)
+    subnets.take(cloud, subnet, subnets.Share(exact=fresh))
     _put(cloud, eni, (*eni.addresses, *coming))
     return Assigned(addresses=tuple(new), donors=donors)
 
 
-def unassign(cloud: "Cloud", interface: str, unwanted: Sequence[IPv4Address]) -> None:
+def assign_prefixes(
+    cloud: "Cloud", interface: str, *, count: int = 0, named: Sequence[IPv4Network] = ()
+) -> tuple[IPv4Network, ...]:
+    """EC2 AssignPrivateIpAddresses, prefixes: ``count`` of EC2's choice, or the ``named`` ones. → the new ones."""
+    eni = interfaces.require(cloud, interface)
+    if not named and count < 1:
+        raise invalid_value(f"Value ({count}) for parameter ipv4PrefixCount is invalid.")
+    wanted = tuple(dict.fromkeys(named))
+    slots.check(cloud, eni, prefixes=len(wanted) + count)
+
+    share = subnets.Share(blocks=wanted, block_count=count)
+    chosen = subnets.take(cloud, subnets.require(cloud, eni.subnet), share)
+    new = (*wanted, *chosen.blocks)
+    cloud.interfaces.put(eni.id, replace(eni, prefixes=(*eni.prefixes, *new)), cloud.now())
+    return new
+
+
+def unassign(
+    cloud: "Cloud", interface: str, unwanted: Sequence[IPv4Address], prefixes: Sequence[IPv4Network] = ()
+) -> None:
     """EC2 UnassignPrivateIpAddresses: all or none."""
     eni = interfaces.require(cloud, interface)
     if any(address not in eni.addresses for address in unwanted):
         raise invalid_value(f"Some of the specified addresses are not assigned to interface {interface}")
+    if any(prefix not in eni.prefixes for prefix in prefixes):
+        raise invalid_value(f"Some of the specified prefixes are not assigned to interface {interface}")
     if eni.primary in unwanted:
         raise invalid_value(
             f"Value ({eni.primary}) for parameter privateIpAddress is invalid. "
             "The primary IP address of an interface cannot be unassigned."
         )
-    subnets.release(cloud, eni.subnet, set(unwanted))
-    _put(cloud, eni, tuple(address for address in eni.addresses if address not in unwanted))
-
-
-def _check_limit(cloud: "Cloud", eni: interfaces.NetworkInterface, more: int) -> None:
-    if eni.attachment is None:
-        limit = max(type_.ipv4 for type_ in cloud.types.values())
-    else:
-        machine = instances.require(cloud, eni.attachment.instance)
-        limit = instance_types.require(cloud.types, machine.type).ipv4
-    if len(eni.addresses) + more > limit:
-        raise Refused("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")
+    subnets.release(cloud, eni.subnet, set(unwanted), set(prefixes))
+    left = replace(eni, prefixes=tuple(prefix for prefix in eni.prefixes if prefix not in prefixes))
+    _put(cloud, left, tuple(address for address in eni.addresses if address not in unwanted))
 
 
 def _put(cloud: "Cloud", eni: interfaces.NetworkInterface, addresses: tuple[IPv4Address, ...]) -> None:

@@ -12,6 +12,7 @@ from cloudsim.model.errors import Refused, invalid_value, not_found
 
 if TYPE_CHECKING:
     from cloudsim.model.cloud import Cloud
+    from cloudsim.model.instance_types import InstanceType
     from cloudsim.model.interfaces import NetworkInterface
 
 
@@ -29,11 +30,12 @@ class Attachment:
     state: AttachmentState
     attach_time: float
     delete_on_termination: bool = False
+    network_card: int = 0
 
 
 def attach(cloud: "Cloud", interface: str, instance: str, device_index: int, network_card: int = 0) -> Attachment:
     """EC2 AttachNetworkInterface."""
-    from cloudsim.model import instance_types, instances, interfaces  # noqa: PLC0415 these nouns know attachments
+    from cloudsim.model import instance_types, instances, interfaces, slots  # noqa: PLC0415 these nouns know attachments
 
     eni = interfaces.require(cloud, interface)
     machine = instances.require(cloud, instance)
@@ -48,23 +50,26 @@ def attach(cloud: "Cloud", interface: str, instance: str, device_index: int, net
         )
     if eni.vpc != machine.vpc:
         raise Refused("InvalidParameterCombination", "The interface and the instance are not in the same VPC")
-    if network_card != 0:
+    type_ = instance_types.require(cloud.types, machine.type)
+    if not 0 <= network_card < len(type_.cards):
         raise invalid_value(f"Network card index {network_card} is not supported for instance type {machine.type}")
     if device_index < 0:
         raise invalid_value(f"Invalid value '{device_index}' for device index")
-    present = cloud.interfaces_of(instance)
-    if any(other.attachment and other.attachment.device_index == device_index for other in present):
+    present = [other.attachment for other in cloud.interfaces_of(instance) if other.attachment]
+    on_card = [other for other in present if other.network_card == network_card]
+    if any(other.device_index == device_index for other in on_card):
         raise invalid_value(
             f"Instance '{instance}' already has an interface attached at device index '{device_index}'."
         )
-    type_ = instance_types.require(cloud.types, machine.type)
-    if len(present) + 1 > type_.interfaces:
+    if len(present) + 1 > type_.interfaces or len(on_card) + 1 > type_.cards[network_card]:
         raise Refused(
             "AttachmentLimitExceeded", f"Interface count {len(present) + 1} exceeds the limit for {machine.type}"
         )
-    if len(eni.addresses) > type_.ipv4:
-        raise Refused("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")
-    return bind(cloud, eni, instance, device_index, AttachmentState.ATTACHING)
+    slots.fits(type_.ipv4, eni.slots)
+    slots.fits(type_.ipv6, eni.slots6)
+    slots.check_type(type_, has_prefixes=bool(eni.prefixes or eni.prefixes6))
+    _check_kind(type_, eni.type)
+    return bind(cloud, eni, instance, device_index, AttachmentState.ATTACHING, network_card=network_card)
 
 
 def bind(
@@ -75,6 +80,7 @@ def bind(
     state: AttachmentState,
     *,
     delete_on_termination: bool = False,
+    network_card: int = 0,
 ) -> Attachment:
     """Record an attachment that has been checked."""
     attachment = Attachment(
@@ -84,6 +90,7 @@ def bind(
         state=state,
         attach_time=cloud.now(),
         delete_on_termination=delete_on_termination,
+        network_card=network_card,
     )
     cloud.interfaces.put(eni.id, replace(eni, attachment=attachment), cloud.now())
     cloud.attached.setdefault(instance, set()).add(eni.id)
@@ -139,6 +146,11 @@ def require(cloud: "Cloud", attachment: str) -> "tuple[NetworkInterface, Attachm
     if found is None:
         raise not_found("InvalidAttachmentID", "attachment", [attachment])
     return found
+
+
+def _check_kind(type_: "InstanceType", kind: str) -> None:
+    if (kind == "trunk" and not type_.has_trunks) or (kind.startswith("efa") and not type_.efa):
+        raise Refused("UnsupportedOperation", f"Instance type {type_.name} does not support {kind} network interfaces.")
 
 
 def _move(cloud: "Cloud", attachment: str, old: AttachmentState, new: AttachmentState) -> bool:

@@ -42,6 +42,8 @@ PREFIXES = {
     "InvalidSubnetID": "subnet-",
     "InvalidVpcID": "vpc-",
     "InvalidAttachmentID": "eni-attach-",
+    "InvalidSubnetCidrReservationID": "scr-",
+    "InvalidRouteTableID": "rtb-",
 }
 """How ids of a kind begin. What begins otherwise is malformed, which EC2 says before it looks."""
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cloudsim.model import attachments, instance_types, interfaces, subnets
+from cloudsim.model import attachments, instance_types, interfaces, slots, subnets
 from cloudsim.model.attachments import AttachmentState
 from cloudsim.model.errors import Refused, not_found
+from cloudsim.model.ipv6 import Wanted6
 
 if TYPE_CHECKING:
     from cloudsim.model.cloud import Cloud
@@ -57,11 +58,13 @@ class Instance:
     role: Role | None = None
 
 
-def run(cloud: "Cloud", type_: str, subnet: str, *, netns: str = "", role: Role | None = None) -> Instance:
+def run(
+    cloud: "Cloud", type_: str, subnet: str, *, netns: str = "", role: Role | None = None, ipv6_count: int = 0
+) -> Instance:
     """EC2 RunInstances, one instance, running at once; its primary interface is attached and goes with it."""
-    instance_types.require(cloud.types, type_)
+    slots.fits(instance_types.require(cloud.types, type_).ipv6, ipv6_count)
     home = subnets.require(cloud, subnet)
-    eni = interfaces.create(cloud, interfaces.Wanted(subnet=subnet))
+    eni = interfaces.create(cloud, interfaces.Wanted(subnet=subnet, ipv6=Wanted6(count=ipv6_count)))
     instance = Instance(
         id=cloud.new_id("i"),
         type=type_,

@@ -1,26 +1,19 @@
-"""Subnets and the bitmap of their addresses.
+"""Subnets: a block of IPv4 addresses in one zone, and a /64 of IPv6 addresses if the VPC has any."""
 
-EC2 keeps five addresses of every subnet: the first four (network, router, DNS, reserved for the future) and the last.
-Addresses of its own choice are scattered; one that was just freed is chosen again only when nothing else is left.
-"""
-
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
-from random import Random
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
 from cloudsim.model import vpcs
+from cloudsim.model.bitmap import BLOCK, Bitmap
 from cloudsim.model.errors import Refused, invalid_value, not_found
+from cloudsim.model.space6 import Space6
 
 if TYPE_CHECKING:
     from cloudsim.model.cloud import Cloud
 
-RESERVED_FIRST = 4
-RESERVED_LAST = 1
-REST_SECONDS = 60.0
-"""How long a freed address is left alone while others are free."""
-_PROBES = 32
+PREFIX_LENGTH = 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +25,7 @@ class Subnet:
     zone: str
     cidr: IPv4Network
     free: int
+    cidr6: IPv6Network | None = None
 
     @property
     def gateway(self) -> IPv4Address:
@@ -39,64 +33,25 @@ class Subnet:
         return self.cidr[1]
 
 
-class Bitmap:
-    """Which addresses of a subnet are taken. One bit each, by offset from the network address."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A part of a subnet's addresses: named ones, ``exact`` and ``blocks``, and others of EC2's choice."""
 
-    def __init__(self, cidr: IPv4Network) -> None:
-        self._first = int(cidr.network_address)
-        self._size = cidr.num_addresses
-        self._taken = bytearray((self._size + 7) // 8)
-        self._freed: dict[int, float] = {}
-        self.free = self._size
-        for offset in (*range(RESERVED_FIRST), self._size - RESERVED_LAST):
-            self._set(offset)
-
-    def is_taken(self, address: IPv4Address) -> bool:
-        return self._has(int(address) - self._first)
-
-    def is_reserved(self, address: IPv4Address) -> bool:
-        offset = int(address) - self._first
-        return offset < RESERVED_FIRST or offset >= self._size - RESERVED_LAST
-
-    def take(self, address: IPv4Address) -> None:
-        offset = int(address) - self._first
-        self._set(offset)
-        self._freed.pop(offset, None)
-
-    def release(self, address: IPv4Address, now: float) -> None:
-        offset = int(address) - self._first
-        self._taken[offset >> 3] &= ~(1 << (offset & 7)) & 0xFF
-        self.free += 1
-        self._freed[offset] = now
-
-    def choose(self, count: int, chance: Random, now: float) -> list[IPv4Address]:
-        """``count`` free addresses, taken. The caller has looked at ``free``."""
-        self._freed = {offset: at for offset, at in self._freed.items() if now - at < REST_SECONDS}
-        chosen = []
-        for _ in range(count):
-            offset = self._one(chance)
-            self._set(offset)
-            self._freed.pop(offset, None)
-            chosen.append(IPv4Address(self._first + offset))
-        return chosen
-
-    def _one(self, chance: Random) -> int:
-        for _ in range(_PROBES):
-            offset = chance.randrange(self._size)
-            if not self._has(offset) and offset not in self._freed:
-                return offset
-        rested = [offset for offset in range(self._size) if not self._has(offset) and offset not in self._freed]
-        return chance.choice(rested) if rested else min(self._freed, key=self._freed.__getitem__)
-
-    def _has(self, offset: int) -> bool:
-        return bool(self._taken[offset >> 3] & (1 << (offset & 7)))
-
-    def _set(self, offset: int) -> None:
-        self._taken[offset >> 3] |= 1 << (offset & 7)
-        self.free -= 1
+    exact: Sequence[IPv4Address] = ()
+    count: int = 0
+    blocks: Sequence[IPv4Network] = ()
+    block_count: int = 0
 
 
-def create(cloud: "Cloud", vpc: str, cidr: str, zone: str) -> Subnet:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What EC2 chose."""
+
+    addresses: tuple[IPv4Address, ...]
+    blocks: tuple[IPv4Network, ...]
+
+
+def create(cloud: "Cloud", vpc: str, cidr: str, zone: str, cidr6: IPv6Network | None = None) -> Subnet:
     """EC2 CreateSubnet: inside the VPC, beside the other subnets."""
     home = vpcs.require(cloud, vpc)
     block = vpcs.parse_block(cidr, "InvalidSubnet.Range")
@@ -104,10 +59,14 @@ def create(cloud: "Cloud", vpc: str, cidr: str, zone: str) -> Subnet:
         raise Refused("InvalidSubnet.Range", f"The CIDR '{cidr}' is invalid.")
     if any(other.vpc == vpc and other.cidr.overlaps(block) for other in cloud.subnets.values()):
         raise Refused("InvalidSubnet.Conflict", f"The CIDR '{cidr}' conflicts with another subnet")
+    if cidr6 is not None:
+        _check_cidr6(cloud, home, cidr6)
     id_ = cloud.new_id("subnet")
     bitmap = Bitmap(block)
     cloud.bitmaps[id_] = bitmap
-    subnet = Subnet(id=id_, vpc=vpc, zone=zone, cidr=block, free=bitmap.free)
+    if cidr6 is not None:
+        cloud.spaces6[id_] = Space6(cidr6)
+    subnet = Subnet(id=id_, vpc=vpc, zone=zone, cidr=block, free=bitmap.free, cidr6=cidr6)
     cloud.subnets.put(id_, subnet, cloud.now())
     return subnet
 
@@ -134,30 +93,65 @@ def check_inside(cloud: "Cloud", subnet: Subnet, address: IPv4Address) -> None:
         raise invalid_value(f"Address {address} is in subnet's reserved address range")
 
 
-def check_room(cloud: "Cloud", subnet: Subnet, count: int) -> None:
-    if count > cloud.bitmaps[subnet.id].free:
+def parse_prefix(text: str) -> IPv4Network:
+    try:
+        prefix = IPv4Network(text)
+    except ValueError as error:
+        raise invalid_value(f"invalid value for parameter Ipv4Prefix: {text}") from error
+    if prefix.prefixlen != PREFIX_LENGTH:
+        raise invalid_value(f"Value ({text}) for parameter Ipv4Prefix is invalid. The prefix length must be /28.")
+    return prefix
+
+
+def take(cloud: "Cloud", subnet: Subnet, share: Share) -> Taken:
+    """Take all of ``share``, or refuse and change nothing. That named addresses are free was checked before."""
+    trial = cloud.bitmaps[subnet.id].copy()
+    for address in share.exact:
+        trial.take(address)
+    for block in share.blocks:
+        _check_block(trial, subnet, block)
+        for address in block:
+            trial.take(address)
+    if share.block_count * BLOCK > trial.free:
+        raise invalid_value("There aren't sufficient free Ipv4 addresses or prefixes")
+    blocks = trial.choose_blocks(share.block_count, cloud.chance, cloud.now()) if share.block_count else []
+    if blocks is None:
+        raise Refused(
+            "InsufficientCidrBlocks",
+            "The specified subnet does not have enough free cidr blocks to satisfy the request.",
+        )
+    if share.count > trial.open:
         raise Refused(
             "InsufficientFreeAddressesInSubnet",
             "The specified subnet does not have enough free addresses to satisfy the request.",
         )
-
-
-def take(cloud: "Cloud", subnet: Subnet, exact: Iterable[IPv4Address], count: int) -> list[IPv4Address]:
-    """Take the ``exact`` addresses and ``count`` others. Everything was checked before."""
-    bitmap = cloud.bitmaps[subnet.id]
-    taken = list(exact)
-    for address in taken:
-        bitmap.take(address)
-    chosen = taken + bitmap.choose(count, cloud.chance, cloud.now())
+    addresses = trial.choose(share.count, cloud.chance, cloud.now()) if share.count else []
+    cloud.bitmaps[subnet.id] = trial
     _refresh(cloud, subnet.id)
-    return chosen
+    return Taken(addresses=tuple(addresses), blocks=tuple(blocks))
 
 
-def release(cloud: "Cloud", subnet: str, addresses: Iterable[IPv4Address]) -> None:
+def release(cloud: "Cloud", subnet: str, addresses: Iterable[IPv4Address], blocks: Iterable[IPv4Network] = ()) -> None:
     bitmap = cloud.bitmaps[subnet]
-    for address in addresses:
+    for address in (*addresses, *(address for block in blocks for address in block)):
         bitmap.release(address, cloud.now())
     _refresh(cloud, subnet)
+
+
+def _check_block(bitmap: Bitmap, subnet: Subnet, block: IPv4Network) -> None:
+    if not block.subnet_of(subnet.cidr):
+        raise invalid_value(f"Prefix {block} does not fall within the subnet's address range")
+    if bitmap.is_reserved(block[0]) or bitmap.is_reserved(block[-1]):
+        raise invalid_value(f"Prefix {block} overlaps the subnet's reserved address range")
+    if not bitmap.is_block_free(block):
+        raise Refused("InvalidIPAddress.InUse", f"The specified prefix {block} is already in use.")
+
+
+def _check_cidr6(cloud: "Cloud", home: vpcs.Vpc, cidr6: IPv6Network) -> None:
+    if cidr6.prefixlen != 64 or home.cidr6 is None or not cidr6.subnet_of(home.cidr6):
+        raise Refused("InvalidSubnet.Range", f"The IPv6 CIDR '{cidr6}' is invalid.")
+    if any(other.vpc == home.id and other.cidr6 == cidr6 for other in cloud.subnets.values()):
+        raise Refused("InvalidSubnet.Conflict", f"The IPv6 CIDR '{cidr6}' conflicts with another subnet")
 
 
 def _refresh(cloud: "Cloud", subnet: str) -> None:

@@ -20,6 +20,8 @@ KINDS = {
     "subnet": ("subnet", "InvalidSubnetID", "subnet"),
     "vpc": ("vpc", "InvalidVpcID", "vpc"),
     "sg": ("security-group", "InvalidGroup", "security group"),
+    "scr": ("subnet-cidr-reservation", "InvalidSubnetCidrReservationID", "subnet CIDR reservation"),
+    "rtb": ("route-table", "InvalidRouteTableID", "routeTable"),
 }
 """Prefix of an id → resource type, first part of the NotFound code, word in its text."""
 
@@ -75,6 +77,8 @@ def require_resource(cloud: "Cloud", id_: str) -> None:
         "subnet": cloud.subnets.get,
         "vpc": cloud.vpcs.get,
         "sg": cloud.security_groups.get,
+        "scr": cloud.reservations.get,
+        "rtb": cloud.route_tables.get,
     }
     if prefix not in readers:
         raise Refused("InvalidID", f"The ID '{id_}' is not valid")

@@ -1,9 +1,11 @@
-"""The HTTP side: one process, one account.
+"""The HTTP side: one process, one region, any number of accounts.
 
 app.py          settings, wiring, running
 ec2.py          POST /            the EC2 API
-control.py      /_sim             what a test does to the cloud, and sees of it
+resources.py    /_sim             what a test puts into the cloud
+control.py      /_sim             what it sees of it and lets happen: faults, credentials, time
 imds.py         /imds/<instance>  the metadata service of an instance
+accounts.py     whose resources, throttling and tasks they are
 effects.py      what takes time after a call: attaching, detaching
 fabric_link.py  tells the fabric about interfaces, in order
 faults.py buckets.py keyring.py calls.py   the script of faults, throttling, credentials, counts

@@ -10,7 +10,8 @@ import aiohttp
 from aiohttp import web
 
 from cloudsim.clock import ManualClock, RealClock
-from cloudsim.model.cloud import Cloud
+from cloudsim.model.cloud import Cloud, Names
+from cloudsim.server.accounts import Account, Accounts
 from cloudsim.server.buckets import Buckets
 from cloudsim.server.calls import Calls
 from cloudsim.server.control import Control
@@ -20,6 +21,7 @@ from cloudsim.server.fabric_link import FabricLink
 from cloudsim.server.faults import FaultScript
 from cloudsim.server.imds import Imds
 from cloudsim.server.keyring import Keyring
+from cloudsim.server.resources import Resources
 from cloudsim.server.state import LagMode, State
 
 MEMORY_SECONDS = 60.0
@@ -28,7 +30,10 @@ MEMORY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """``time_scale`` speeds up the refilling of the token buckets and nothing else."""
+    """``time_scale`` speeds up the refilling of the token buckets and nothing else.
+
+    ``imds_lag_seconds`` None: the metadata service lags as reads do.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -37,6 +42,7 @@ class Settings:
     mtu: int = 1500
     attach_seconds: float = 0.5
     lag_seconds: float = 0.3
+    imds_lag_seconds: float | None = None
     lag_mode: LagMode = LagMode.FIXED
     buckets: bool = False
     time_scale: float = 1.0
@@ -59,25 +65,42 @@ async def running(settings: Settings) -> AsyncIterator[str]:
             yield f"http://{host}:{port}"
         finally:
             state.closing.set()
-            await state.effects.close()
+            for account in state.accounts:
+                await account.effects.close()
             await runner.cleanup()
 
 
 def _state(settings: Settings, session: aiohttp.ClientSession) -> State:
     clock = ManualClock() if settings.manual_clock else RealClock()
-    memory_seconds = MEMORY_SECONDS + settings.lag_seconds
-    cloud = Cloud(clock, region=settings.region, seed=settings.seed, memory_seconds=memory_seconds)
-    fabric = FabricLink(cloud, settings.fabric, settings.mtu, session)
+    imds_lag_seconds = settings.lag_seconds if settings.imds_lag_seconds is None else settings.imds_lag_seconds
+    names = Names(settings.seed)
+
+    def account(number: str) -> Account:
+        cloud = Cloud(
+            clock,
+            region=settings.region,
+            memory_seconds=MEMORY_SECONDS + max(settings.lag_seconds, imds_lag_seconds),
+            account=number,
+            names=names,
+        )
+        fabric = FabricLink(cloud, settings.fabric, settings.mtu, session)
+        return Account(
+            cloud=cloud,
+            fabric=fabric,
+            effects=Effects(cloud, fabric, settings.attach_seconds),
+            buckets=Buckets(settings.time_scale) if settings.buckets else None,
+        )
+
     return State(
-        cloud=cloud,
-        fabric=fabric,
-        effects=Effects(cloud, fabric, settings.attach_seconds),
+        clock=clock,
+        region=settings.region,
+        accounts=Accounts(account),
         faults=FaultScript(),
         keyring=Keyring(),
         calls=Calls(),
-        buckets=Buckets(settings.time_scale) if settings.buckets else None,
         closing=asyncio.Event(),
         lag_seconds=settings.lag_seconds,
+        imds_lag_seconds=imds_lag_seconds,
         lag_mode=settings.lag_mode,
         lag_chance=Random(settings.seed + 1),
     )
@@ -92,6 +115,7 @@ def _application(state: State) -> web.Application:
             web.put("/imds/{instance}/latest/api/token", imds.token),
             web.get("/imds/{instance}/{path:.*}", imds.read),
             *Control(state).routes(),
+            *Resources(state).routes(),
         ]
     )
     return app

@@ -23,7 +23,9 @@ WHOLE_READS = {"DescribeInstances", "DescribeNetworkInterfaces", "DescribeSecuri
 
 RATES = {
     "AssignPrivateIpAddresses": Rate(capacity=100, refill=5),
+    "AssignIpv6Addresses": Rate(capacity=100, refill=5),
     "CreateNetworkInterface": Rate(capacity=100, refill=5),
+    "CreateSubnetCidrReservation": Rate(capacity=5, refill=1),
     "CreateTags": Rate(capacity=100, refill=10),
     "DeleteNetworkInterface": Rate(capacity=100, refill=5),
     "DeleteTags": Rate(capacity=100, refill=10),
@@ -50,7 +52,7 @@ class Buckets:
 
 
 def _bucket(operation: str, *, narrowed: bool) -> tuple[str, Rate]:
-    if not operation.startswith("Describe"):
+    if not operation.startswith(("Describe", "Get")):
         return operation, RATES.get(operation, OTHER_WRITE)
     if operation in WHOLE_READS and not narrowed:
         return f"{operation} whole", WHOLE_READ

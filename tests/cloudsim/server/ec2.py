@@ -7,6 +7,7 @@ from aiohttp import web
 
 from cloudsim.model.errors import Refused
 from cloudsim.server import calls
+from cloudsim.server.accounts import Account
 from cloudsim.server.faults import Fault, FaultKind
 from cloudsim.server.state import State
 from cloudsim.wire import xml
@@ -25,14 +26,16 @@ class Ec2:
         action = form.get("Action", "")
         request_id = str(uuid.uuid4())
         try:
-            fault = self._admit(action, form, request.headers.get("Authorization"))
+            account = self._account(action, request.headers.get("Authorization"))
+            fault = self._admit(account, action, form)
             await self._strike_before(fault, action)
-            body = await self._perform(action, form)
+            cut_short = fault is not None and fault.kind is FaultKind.PARTIAL
+            body = await self._perform(account, action, Params(form, cut_short=cut_short))
         except Refused as refused:
             self._state.calls.count(action or "-", refused.code)
             return _xml(xml.error(refused.code, refused.message, request_id), refused.status)
         if fault is not None and fault.kind is FaultKind.LOST_REPLY:
-            await self._state.cloud.clock.sleep(fault.seconds)
+            await self._state.clock.sleep(fault.seconds)
             self._state.calls.count(action, calls.LOST)
             if request.transport is not None:
                 request.transport.abort()
@@ -40,16 +43,20 @@ class Ec2:
         self._state.calls.count(action, calls.OK)
         return _xml(xml.answer(action, request_id, body), 200)
 
-    def _admit(self, action: str, form: Mapping[str, str], authorization: str | None) -> Fault | None:
-        """Everything that EC2 looks at before the operation; then what the script says of this call."""
-        state = self._state
+    def _account(self, action: str, authorization: str | None) -> Account:
+        """Whose request it is; refused if that account may not do it, or nobody can."""
         if not action:
             raise Refused("MissingAction", "The request must contain the parameter Action")
         if action not in READS and action not in WRITES:
             raise Refused("InvalidAction", f"The action {action} is not valid for this web service.")
-        state.keyring.check(authorization, action, state.cloud.region)
+        number = self._state.keyring.check(authorization, action, self._state.region)
+        return self._state.accounts.of(number)
+
+    def _admit(self, account: Account, action: str, form: Mapping[str, str]) -> Fault | None:
+        """Throttling; then what the script says of this call; then the dry run."""
+        state = self._state
         narrowed = any(key.startswith(_NARROWING) for key in form)
-        if state.buckets is not None and not state.buckets.admit(action, narrowed=narrowed, now=state.cloud.now()):
+        if account.buckets is not None and not account.buckets.admit(action, narrowed=narrowed, now=state.clock.now()):
             raise Refused("RequestLimitExceeded", "Request limit exceeded.")
         fault = state.faults.next(action)
         if fault is not None and fault.kind is FaultKind.ERROR:
@@ -62,18 +69,17 @@ class Ec2:
         if fault is None:
             return
         if fault.kind is FaultKind.DELAY:
-            await self._state.cloud.clock.sleep(fault.seconds)
+            await self._state.clock.sleep(fault.seconds)
         elif fault.kind is FaultKind.HANG:
             self._state.calls.count(action, calls.HUNG)
             await self._state.closing.wait()
             raise Refused("Unavailable", "The simulator is shutting down.")
 
-    async def _perform(self, action: str, form: Mapping[str, str]) -> Mapping[str, xml.Node]:
-        params = Params(form)
+    async def _perform(self, account: Account, action: str, params: Params) -> Mapping[str, xml.Node]:
         if action in READS:
-            return READS[action](self._state.cloud, params, self._state.read_moment())
-        done = WRITES[action](self._state.cloud, params)
-        await self._state.effects.follow(done)
+            return READS[action](account.cloud, params, self._state.read_moment())
+        done = WRITES[action](account.cloud, params)
+        await account.effects.follow(done)
         return done.body
 
 

@@ -1,7 +1,7 @@
 """What goes on after a call was committed: attaching and detaching take time and need the fabric."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 
 from cloudsim.clock import ManualClock
@@ -9,9 +9,18 @@ from cloudsim.model import attachments
 from cloudsim.model.attachments import AttachmentState
 from cloudsim.model.cloud import Cloud
 from cloudsim.server.fabric_link import FabricLink
-from cloudsim.wire.mutations import Done
+from cloudsim.wire.done import Done
 
 RETRY_SECONDS = 0.5
+
+
+async def advance(clock: ManualClock, seconds: float, everywhere: Iterable["Effects"]) -> None:
+    """Move a clock that stands still, and let everything that became due come to rest."""
+    clock.advance(seconds)
+    for _ in range(5):  # a woken task needs a turn of the loop to start working
+        await asyncio.sleep(0)
+    for effects in everywhere:
+        await effects.rest()
 
 
 class Effects:
@@ -35,11 +44,8 @@ class Effects:
         for interface in done.changed:
             await self._fabric.refresh(interface)
 
-    async def advance(self, clock: ManualClock, seconds: float) -> None:
-        """Move a clock that stands still, and let everything that became due come to rest."""
-        clock.advance(seconds)
-        for _ in range(5):  # a woken task needs a turn of the loop to start working
-            await asyncio.sleep(0)
+    async def rest(self) -> None:
+        """Returns when nothing is at work with the fabric."""
         await self._idle.wait()
 
     async def close(self) -> None:

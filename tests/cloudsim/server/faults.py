@@ -6,12 +6,16 @@ from enum import StrEnum
 
 
 class FaultKind(StrEnum):
-    """``LOST_REPLY`` commits and closes the connection; ``HANG`` never answers and changes nothing."""
+    """``LOST_REPLY`` commits and closes the connection; ``HANG`` never answers and changes nothing.
+
+    ``PARTIAL`` shows half of a describe's page, with a token for the rest.
+    """
 
     ERROR = "error"
     LOST_REPLY = "lost_reply"
     DELAY = "delay"
     HANG = "hang"
+    PARTIAL = "partial"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from aiohttp import web
 
 from cloudsim.model.attachments import AttachmentState
-from cloudsim.model.cloud import ACCOUNT
+from cloudsim.model.cloud import Cloud
 from cloudsim.model.instances import Instance
 from cloudsim.model.interfaces import NetworkInterface
 from cloudsim.server.state import State
@@ -48,8 +48,8 @@ class Imds:
         return web.Response(text="\n".join(f"{key}/" if isinstance(node[key], Mapping) else key for key in node))
 
     def _tree(self, id_: str) -> "Leaves | str | None":
-        cloud = self._state.cloud
-        moment = self._state.read_moment()
+        cloud = self._state.accounts.owning(id_).cloud
+        moment = self._state.metadata_moment()
         instance = cloud.instances.as_of(moment).get(id_)
         attached = [
             eni
@@ -65,13 +65,15 @@ class Imds:
             "local-ipv4": str(primary.primary),
             "local-hostname": f"ip-{str(primary.primary).replace('.', '-')}.ec2.internal",
             "mac": primary.mac,
-            "network": {"interfaces": {"macs": {eni.mac: self._interface(eni) for eni in attached}}},
+            "network": {"interfaces": {"macs": {eni.mac: _interface(cloud, eni) for eni in attached}}},
             "placement": {"availability-zone": instance.zone, "region": cloud.region},
         }
+        if primary.addresses6:
+            meta["ipv6"] = str(primary.addresses6[0])
         if instance.role is not None:
             meta["iam"] = {"security-credentials": {_ROLE: self._credentials(instance)}}
         document = {
-            "accountId": ACCOUNT,
+            "accountId": cloud.account,
             "availabilityZone": instance.zone,
             "instanceId": instance.id,
             "instanceType": instance.type,
@@ -85,28 +87,10 @@ class Imds:
             }
         }
 
-    def _interface(self, eni: NetworkInterface) -> Leaves:
-        subnet = self._state.cloud.subnets.get(eni.subnet)
-        vpc = self._state.cloud.vpcs.get(eni.vpc)
-        return {
-            "device-number": str(eni.attachment.device_index if eni.attachment else ""),
-            "interface-id": eni.id,
-            "local-ipv4s": "\n".join(str(address) for address in eni.addresses),
-            "mac": eni.mac,
-            "network-card": "0",
-            "owner-id": ACCOUNT,
-            "security-group-ids": "\n".join(eni.groups),
-            "subnet-id": eni.subnet,
-            "subnet-ipv4-cidr-block": str(subnet.cidr) if subnet else "",
-            "vpc-id": eni.vpc,
-            "vpc-ipv4-cidr-block": str(vpc.cidr) if vpc else "",
-            "vpc-ipv4-cidr-blocks": str(vpc.cidr) if vpc else "",
-        }
-
     def _credentials(self, instance: Instance) -> str:
         if instance.role is None:
             return ""
-        now = datetime.fromtimestamp(self._state.cloud.now(), UTC)
+        now = datetime.fromtimestamp(self._state.clock.now(), UTC)
         return json.dumps(
             {
                 "Code": "Success",
@@ -118,3 +102,30 @@ class Imds:
                 "Expiration": (now + timedelta(hours=6)).strftime("%Y-%m-%dT%H:%M:%SZ"),
             }
         )
+
+
+def _interface(cloud: Cloud, eni: NetworkInterface) -> Leaves:
+    subnet = cloud.subnets.get(eni.subnet)
+    vpc = cloud.vpcs.get(eni.vpc)
+    optional = {
+        "ipv4-prefix": "\n".join(map(str, eni.prefixes)),
+        "ipv6s": "\n".join(map(str, eni.addresses6)),
+        "ipv6-prefix": "\n".join(map(str, eni.prefixes6)),
+        "subnet-ipv6-cidr-blocks": str((subnet and subnet.cidr6) or ""),
+        "vpc-ipv6-cidr-blocks": str((vpc and vpc.cidr6) or ""),
+    }
+    return {
+        **{name: text for name, text in optional.items() if text},
+        "device-number": str(eni.attachment.device_index if eni.attachment else ""),
+        "interface-id": eni.id,
+        "local-ipv4s": "\n".join(str(address) for address in eni.addresses),
+        "mac": eni.mac,
+        "network-card": str(eni.attachment.network_card if eni.attachment else ""),
+        "owner-id": cloud.account,
+        "security-group-ids": "\n".join(eni.groups),
+        "subnet-id": eni.subnet,
+        "subnet-ipv4-cidr-block": str(subnet.cidr) if subnet else "",
+        "vpc-id": eni.vpc,
+        "vpc-ipv4-cidr-block": str(vpc.cidr) if vpc else "",
+        "vpc-ipv4-cidr-blocks": str(vpc.cidr) if vpc else "",
+    }

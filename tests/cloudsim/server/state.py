@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-from cloudsim.model.cloud import Cloud
-from cloudsim.server.buckets import Buckets
+from cloudsim.clock import Clock
+from cloudsim.server.accounts import Accounts
 from cloudsim.server.calls import Calls
-from cloudsim.server.effects import Effects
-from cloudsim.server.fabric_link import FabricLink
 from cloudsim.server.faults import FaultScript
 from cloudsim.server.keyring import Keyring
 
@@ -23,19 +21,26 @@ class LagMode(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class State:
-    cloud: Cloud
-    fabric: FabricLink
-    effects: Effects
+    clock: Clock
+    region: str
+    accounts: Accounts
     faults: FaultScript
     keyring: Keyring
     calls: Calls
-    buckets: Buckets | None
     closing: asyncio.Event
     lag_seconds: float
+    imds_lag_seconds: float
     lag_mode: LagMode
     lag_chance: Random
 
     def read_moment(self) -> float:
         """The moment that a read begun now shows."""
+        return self._ago(self.lag_seconds)
+
+    def metadata_moment(self) -> float:
+        """The same for the metadata service."""
+        return self._ago(self.imds_lag_seconds)
+
+    def _ago(self, seconds: float) -> float:
         share = self.lag_chance.random() if self.lag_mode is LagMode.UNIFORM else 1.0
-        return self.cloud.now() - self.lag_seconds * share
+        return self.clock.now() - seconds * share

@@ -1,25 +1,17 @@
-"""Reading operations. Each looks at the account as it was at ``moment``."""
+"""Reading operations on interfaces, instances and tags. Each looks at the account as it was at ``moment``."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypeVar
 
-from cloudsim.model import instance_types
-from cloudsim.model.cloud import ACCOUNT, Cloud
-from cloudsim.model.errors import Refused, not_found
-from cloudsim.model.instance_types import InstanceType
+from cloudsim.model.attachments import Attachment
+from cloudsim.model.cloud import Cloud
 from cloudsim.model.instances import STATE_CODES, Instance
 from cloudsim.model.interfaces import NetworkInterface
 from cloudsim.model.security_groups import SecurityGroup
-from cloudsim.model.subnets import Subnet
-from cloudsim.model.table import Table
-from cloudsim.model.tags import Tags, resource_type
+from cloudsim.model.tags import resource_type
 from cloudsim.wire import shapes
 from cloudsim.wire.filters import Fields, cut, matching, read_filters, read_page
+from cloudsim.wire.lookup import Body, named, tags_at, truth
 from cloudsim.wire.query import Params
-from cloudsim.wire.xml import Node
-
-T = TypeVar("T")
-Body = Mapping[str, Node]
 
 
 def network_interfaces(cloud: Cloud, params: Params, moment: float) -> Body:
@@ -28,13 +20,12 @@ def network_interfaces(cloud: Cloud, params: Params, moment: float) -> Body:
     page = read_page(params, most=1000, named=ids, named_as="networkInterfaceIds")
     params.finish()
     groups = cloud.security_groups.as_of(moment)
-    chosen = _named(cloud.interfaces, moment, ids, "InvalidNetworkInterfaceID", "networkInterface")
-    found = matching(chosen, filters, _INTERFACE_FIELDS, _tags(cloud, moment))
+    tags = tags_at(cloud, moment)
+    chosen = named(cloud.interfaces, moment, ids, "InvalidNetworkInterfaceID", "networkInterface")
+    found = matching(chosen, filters, {**_INTERFACE_FIELDS, **_of_account(cloud, groups)}, tags)
     shown, token = cut(found, page, lambda eni: eni.id)
     return {
-        "networkInterfaceSet": [
-            shapes.network_interface(eni, groups, cloud.tags.at(eni.id, moment) or {}) for eni in shown
-        ],
+        "networkInterfaceSet": [shapes.network_interface(eni, groups, tags(eni), cloud.account) for eni in shown],
         "nextToken": token,
     }
 
@@ -45,71 +36,24 @@ def instances(cloud: Cloud, params: Params, moment: float) -> Body:
     page = read_page(params, most=1000, named=ids, named_as="instancesSet")
     params.finish()
     groups = cloud.security_groups.as_of(moment)
-    chosen = _named(cloud.instances, moment, ids, "InvalidInstanceID", "instance")
-    found = matching(chosen, filters, _INSTANCE_FIELDS, _tags(cloud, moment))
-    shown, token = cut(found, page, lambda machine: machine.reservation)
+    tags = tags_at(cloud, moment)
+    chosen = named(cloud.instances, moment, ids, "InvalidInstanceID", "instance")
     attached: dict[str, list[NetworkInterface]] = {}
     for eni in cloud.interfaces.as_of(moment).values():
         if eni.attachment:
             attached.setdefault(eni.attachment.instance, []).append(eni)
+    by_interface: Fields[Instance] = {
+        f"network-interface.{name}": _any_of(attached, read)
+        for name, read in {**_INTERFACE_FIELDS, **_of_account(cloud, groups)}.items()
+    }
+    found = matching(chosen, filters, {**by_interface, **_INSTANCE_FIELDS}, tags)
+    shown, token = cut(found, page, lambda machine: machine.reservation)
     return {
         "reservationSet": [
             shapes.instance(
-                machine,
-                sorted(
-                    attached.get(machine.id, ()), key=lambda eni: eni.attachment.device_index if eni.attachment else 0
-                ),
-                groups,
-                cloud.tags.at(machine.id, moment) or {},
+                machine, sorted(attached.get(machine.id, ()), key=_place), groups, tags(machine), cloud.account
             )
             for machine in shown
-        ],
-        "nextToken": token,
-    }
-
-
-def instance_type_list(cloud: Cloud, params: Params, moment: float) -> Body:
-    del moment  # instance types do not change
-    names = params.texts("InstanceType")
-    filters = read_filters(params)
-    page = read_page(params, most=100, named=names, named_as="instanceTypes")
-    params.finish()
-    chosen: Iterable[InstanceType] = cloud.types.values()
-    if names:
-        chosen = [instance_types.require(cloud.types, name) for name in dict.fromkeys(names)]
-    shown, token = cut(matching(chosen, filters, _TYPE_FIELDS), page, lambda type_: type_.name)
-    return {"instanceTypeSet": [shapes.instance_type(type_) for type_ in shown], "nextToken": token}
-
-
-def subnets(cloud: Cloud, params: Params, moment: float) -> Body:
-    ids = params.texts("SubnetId")
-    filters = read_filters(params)
-    page = read_page(params, most=1000)
-    params.finish()
-    chosen = _named(cloud.subnets, moment, ids, "InvalidSubnetID", "subnet")
-    found = matching(chosen, filters, _SUBNET_FIELDS, _tags(cloud, moment))
-    shown, token = cut(found, page, lambda net: net.id)
-    return {
-        "subnetSet": [shapes.subnet(net, cloud.tags.at(net.id, moment) or {}, cloud.region) for net in shown],
-        "nextToken": token,
-    }
-
-
-def security_groups(cloud: Cloud, params: Params, moment: float) -> Body:
-    ids = params.texts("GroupId")
-    filters = read_filters(params)
-    page = read_page(params, most=1000)
-    params.finish()
-    there = cloud.security_groups.as_of(moment)
-    for id_ in ids:
-        if id_ not in there:
-            raise Refused("InvalidGroup.NotFound", f"The security group '{id_}' does not exist")
-    chosen = [there[id_] for id_ in ids] if ids else there.values()
-    found = matching(chosen, filters, _GROUP_FIELDS, _tags(cloud, moment))
-    shown, token = cut(found, page, lambda group: group.id)
-    return {
-        "securityGroupInfo": [
-            shapes.security_group(group, cloud.tags.at(group.id, moment) or {}, cloud.region) for group in shown
         ],
         "nextToken": token,
     }
@@ -131,28 +75,30 @@ def tag_list(cloud: Cloud, params: Params, moment: float) -> Body:
     }
 
 
-class _Identified(Protocol):
-    @property
-    def id(self) -> str: ...
+def _place(eni: NetworkInterface) -> tuple[int, int]:
+    return (eni.attachment.network_card, eni.attachment.device_index) if eni.attachment else (0, 0)
 
 
-def _named(table: Table[T], moment: float, ids: tuple[str, ...], code: str, label: str) -> Iterable[T]:
-    """All, or those with ``ids``: one that is not there fails the whole request."""
-    if not ids:
-        return table.as_of(moment).values()
-    found = {id_: table.at(id_, moment) for id_ in ids}
-    missing = [id_ for id_, record in found.items() if record is None]
-    if missing:
-        raise not_found(code, label, missing)
-    return [record for record in found.values() if record is not None]
+def _of_account(
+    cloud: Cloud, groups: Mapping[str, SecurityGroup]
+) -> Mapping[str, Callable[[NetworkInterface], Iterable[str]]]:
+    """Filters that need more than the interface."""
+    return {
+        "owner-id": lambda _: (cloud.account,),
+        "attachment.instance-owner-id": lambda eni: (cloud.account,) if eni.attachment else (),
+        "group-name": lambda eni: (groups[id_].name for id_ in eni.groups if id_ in groups),
+    }
 
 
-def _tags(cloud: Cloud, moment: float) -> Callable[[_Identified], Tags]:
-    return lambda record: cloud.tags.at(record.id, moment) or {}
+def _any_of(
+    attached: Mapping[str, list[NetworkInterface]], read: Callable[[NetworkInterface], Iterable[str]]
+) -> Callable[[Instance], Iterable[str]]:
+    return lambda machine: (value for eni in attached.get(machine.id, ()) for value in read(eni))
 
 
-def _bool(value: bool) -> str:  # noqa: FBT001 a value, not a switch
-    return "true" if value else "false"
+def _held(read: Callable[[Attachment], str]) -> Callable[[NetworkInterface], Iterable[str]]:
+    """A filter on the attachment, which not every interface has."""
+    return lambda eni: (read(eni.attachment),) if eni.attachment else ()
 
 
 _INTERFACE_FIELDS: Fields[NetworkInterface] = {
@@ -162,20 +108,24 @@ _INTERFACE_FIELDS: Fields[NetworkInterface] = {
     "availability-zone": lambda eni: (eni.zone,),
     "description": lambda eni: (eni.description,),
     "mac-address": lambda eni: (eni.mac,),
-    "owner-id": lambda _: (ACCOUNT,),
     "status": lambda eni: (eni.status,),
-    "interface-type": lambda _: ("interface",),
-    "source-dest-check": lambda eni: (_bool(eni.source_dest_check),),
+    "interface-type": lambda eni: (eni.type,),
+    "requester-managed": lambda eni: (truth(eni.requester_managed),),
+    "source-dest-check": lambda eni: (truth(eni.source_dest_check),),
     "group-id": lambda eni: eni.groups,
     "private-ip-address": lambda eni: (str(address) for address in eni.addresses),
     "addresses.private-ip-address": lambda eni: (str(address) for address in eni.addresses),
-    "attachment.attachment-id": lambda eni: (eni.attachment.id,) if eni.attachment else (),
-    "attachment.instance-id": lambda eni: (eni.attachment.instance,) if eni.attachment else (),
-    "attachment.device-index": lambda eni: (str(eni.attachment.device_index),) if eni.attachment else (),
-    "attachment.status": lambda eni: (eni.attachment.state.value,) if eni.attachment else (),
-    "attachment.delete-on-termination": lambda eni: (
-        (_bool(eni.attachment.delete_on_termination),) if eni.attachment else ()
-    ),
+    "addresses.primary": lambda eni: (truth(address == eni.primary) for address in eni.addresses),
+    "private-dns-name": lambda eni: (f"ip-{str(eni.primary).replace('.', '-')}.ec2.internal",),
+    "ipv4-prefixes.ipv4-prefix": lambda eni: (str(prefix) for prefix in eni.prefixes),
+    "ipv6-addresses.ipv6-address": lambda eni: (str(address) for address in eni.addresses6),
+    "ipv6-prefixes.ipv6-prefix": lambda eni: (str(prefix) for prefix in eni.prefixes6),
+    "attachment.attachment-id": _held(lambda held: held.id),
+    "attachment.instance-id": _held(lambda held: held.instance),
+    "attachment.device-index": _held(lambda held: str(held.device_index)),
+    "attachment.network-card-index": _held(lambda held: str(held.network_card)),
+    "attachment.status": _held(lambda held: held.state.value),
+    "attachment.delete-on-termination": _held(lambda held: truth(held.delete_on_termination)),
 }
 
 _INSTANCE_FIELDS: Fields[Instance] = {
@@ -187,35 +137,6 @@ _INSTANCE_FIELDS: Fields[Instance] = {
     "subnet-id": lambda machine: (machine.subnet,),
     "vpc-id": lambda machine: (machine.vpc,),
     "private-ip-address": lambda machine: (machine.private_ip,),
-}
-
-_TYPE_FIELDS: Fields[InstanceType] = {
-    "instance-type": lambda type_: (type_.name,),
-    "hypervisor": lambda type_: (type_.hypervisor,),
-    "bare-metal": lambda type_: (_bool(type_.bare_metal),),
-    "network-info.maximum-network-interfaces": lambda type_: (str(type_.interfaces),),
-    "network-info.ipv4-addresses-per-interface": lambda type_: (str(type_.ipv4),),
-}
-
-_SUBNET_FIELDS: Fields[Subnet] = {
-    "subnet-id": lambda net: (net.id,),
-    "vpc-id": lambda net: (net.vpc,),
-    "availability-zone": lambda net: (net.zone,),
-    "availabilityZone": lambda net: (net.zone,),
-    "cidr-block": lambda net: (str(net.cidr),),
-    "cidr": lambda net: (str(net.cidr),),
-    "cidrBlock": lambda net: (str(net.cidr),),
-    "state": lambda _: ("available",),
-    "owner-id": lambda _: (ACCOUNT,),
-    "available-ip-address-count": lambda net: (str(net.free),),
-}
-
-_GROUP_FIELDS: Fields[SecurityGroup] = {
-    "group-id": lambda group: (group.id,),
-    "group-name": lambda group: (group.name,),
-    "vpc-id": lambda group: (group.vpc,),
-    "description": lambda group: (group.description,),
-    "owner-id": lambda _: (ACCOUNT,),
 }
 
 _TAG_FIELDS: Fields[tuple[str, str, str]] = {

@@ -22,10 +22,16 @@ Fields = Mapping[str, Callable[[T], Iterable[str]]]
 MOST_VALUES = 200
 
 
+_BEFORE_ALL = "\0"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
+    """``cut_short``: show only half of what the page would hold, as EC2 may; the token leads to the rest."""
+
     size: int | None
     after: str
+    cut_short: bool = False
 
 
 def read_filters(params: Params) -> Mapping[str, tuple[str, ...]]:
@@ -57,16 +63,19 @@ def read_page(params: Params, *, most: int, least: int = 5, named: Sequence[str]
         raise Refused(
             "InvalidParameterCombination", f"The parameter {named_as} cannot be used with the parameter maxResults"
         )
-    return Page(size=size, after=_decode(token) if token else "")
+    return Page(size=size, after=_decode(token) if token else "", cut_short=params.cut_short)
 
 
 def cut(records: Iterable[T], page: Page, key: Callable[[T], str]) -> tuple[list[T], str | None]:
     """The page's records, by key, and the token of the next page."""
     ordered = sorted((record for record in records if key(record) > page.after), key=key)
-    if page.size is None or len(ordered) <= page.size:
-        return ordered, None
-    shown = ordered[: page.size]
-    return shown, base64.urlsafe_b64encode(key(shown[-1]).encode()).decode()
+    shown = ordered if page.size is None else ordered[: page.size]
+    if page.cut_short:
+        shown = shown[: len(shown) // 2]
+    if len(shown) == len(ordered):
+        return shown, None
+    last = key(shown[-1]) if shown else page.after or _BEFORE_ALL
+    return shown, base64.urlsafe_b64encode(last.encode()).decode()
 
 
 def _reader(name: str, fields: Fields[T], tags_of: Callable[[T], Tags] | None) -> Callable[[T], Iterable[str]]:

@@ -14,7 +14,11 @@ _COMMON = {"Action", "Version", "DryRun"}
 class Params:
     """The parameters of one request, or of one numbered element of it."""
 
-    def __init__(self, values: Mapping[str, str], prefix: str = "", read: set[str] | None = None) -> None:
+    def __init__(
+        self, values: Mapping[str, str], prefix: str = "", read: set[str] | None = None, *, cut_short: bool = False
+    ) -> None:
+        self.cut_short = cut_short
+        """Whether the answer's page is to be shorter than asked for."""
         self._values = values
         self._prefix = prefix
         self._read: set[str] = set() if read is None else read

@@ -1,22 +1,19 @@
-"""The model's records under EC2's element names (EC2 API Reference, data types)."""
+"""Instances and interfaces under EC2's element names (EC2 API Reference, data types)."""
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 
 from cloudsim.model.attachments import Attachment
-from cloudsim.model.cloud import ACCOUNT
-from cloudsim.model.instance_types import InstanceType
 from cloudsim.model.instances import STATE_CODES, Instance
 from cloudsim.model.interfaces import NetworkInterface
 from cloudsim.model.security_groups import SecurityGroup
-from cloudsim.model.subnets import Subnet
 from cloudsim.model.tags import Tags
 from cloudsim.wire.xml import Node, moment
 
 Shape = dict[str, Node]
 
 
-def network_interface(eni: NetworkInterface, groups: Mapping[str, SecurityGroup], tags: Tags) -> Shape:
+def network_interface(eni: NetworkInterface, groups: Mapping[str, SecurityGroup], tags: Tags, owner: str) -> Shape:
     """EC2 NetworkInterface."""
     return {
         "networkInterfaceId": eni.id,
@@ -24,30 +21,35 @@ def network_interface(eni: NetworkInterface, groups: Mapping[str, SecurityGroup]
         "vpcId": eni.vpc,
         "availabilityZone": eni.zone,
         "description": eni.description,
-        "ownerId": ACCOUNT,
-        "requesterManaged": False,
+        "ownerId": owner,
+        "requesterManaged": eni.requester_managed,
         "status": eni.status,
         "macAddress": eni.mac,
         "privateIpAddress": str(eni.primary),
         "privateDnsName": _dns(eni.primary),
         "sourceDestCheck": eni.source_dest_check,
         "groupSet": _groups(eni, groups),
-        "attachment": None if eni.attachment is None else {**_attachment(eni.attachment), **_holder(eni.attachment)},
+        "attachment": None
+        if eni.attachment is None
+        else {**_attachment(eni.attachment), "instanceId": eni.attachment.instance, "instanceOwnerId": owner},
         "tagSet": tag_set(tags),
-        "privateIpAddressesSet": _addresses(eni),
-        "ipv6AddressesSet": (),
-        "interfaceType": "interface",
+        **_addresses(eni),
+        "interfaceType": eni.type,
     }
 
 
 def instance(
-    machine: Instance, interfaces: list[NetworkInterface], groups: Mapping[str, SecurityGroup], tags: Tags
+    machine: Instance,
+    interfaces: list[NetworkInterface],
+    groups: Mapping[str, SecurityGroup],
+    tags: Tags,
+    owner: str,
 ) -> Shape:
     """EC2 Reservation with its one Instance."""
     primary = next((eni for eni in interfaces if eni.attachment and eni.attachment.device_index == 0), None)
     return {
         "reservationId": machine.reservation,
-        "ownerId": ACCOUNT,
+        "ownerId": owner,
         "groupSet": (),
         "instancesSet": (
             {
@@ -71,66 +73,9 @@ def instance(
                 "virtualizationType": "hvm",
                 "hypervisor": "xen",  # what EC2 says for Xen and Nitro alike
                 "tagSet": tag_set(tags),
-                "networkInterfaceSet": [_instance_interface(eni, groups) for eni in interfaces],
+                "networkInterfaceSet": [_instance_interface(eni, groups, owner) for eni in interfaces],
             },
         ),
-    }
-
-
-def subnet(net: Subnet, tags: Tags, region: str) -> Shape:
-    """EC2 Subnet."""
-    return {
-        "subnetId": net.id,
-        "subnetArn": f"arn:aws:ec2:{region}:{ACCOUNT}:subnet/{net.id}",
-        "state": "available",
-        "ownerId": ACCOUNT,
-        "vpcId": net.vpc,
-        "cidrBlock": str(net.cidr),
-        "ipv6CidrBlockAssociationSet": (),
-        "availableIpAddressCount": net.free,
-        "availabilityZone": net.zone,
-        "defaultForAz": False,
-        "mapPublicIpOnLaunch": False,
-        "assignIpv6AddressOnCreation": False,
-        "tagSet": tag_set(tags),
-    }
-
-
-def security_group(group: SecurityGroup, tags: Tags, region: str) -> Shape:
-    """EC2 SecurityGroup, without rules."""
-    return {
-        "ownerId": ACCOUNT,
-        "groupId": group.id,
-        "securityGroupArn": f"arn:aws:ec2:{region}:{ACCOUNT}:security-group/{group.id}",
-        "groupName": group.name,
-        "groupDescription": group.description,
-        "vpcId": group.vpc,
-        "ipPermissions": (),
-        "ipPermissionsEgress": (),
-        "tagSet": tag_set(tags),
-    }
-
-
-def instance_type(type_: InstanceType) -> Shape:
-    """EC2 InstanceTypeInfo, as far as networks are concerned."""
-    return {
-        "instanceType": type_.name,
-        "currentGeneration": type_.hypervisor != "xen",
-        "bareMetal": type_.bare_metal,
-        "hypervisor": type_.hypervisor or None,
-        "vCpuInfo": {"defaultVCpus": type_.vcpus},
-        "memoryInfo": {"sizeInMiB": type_.memory_mib},
-        "networkInfo": {
-            "maximumNetworkInterfaces": type_.interfaces,
-            "maximumNetworkCards": 1,
-            "defaultNetworkCardIndex": 0,
-            "networkCards": ({"networkCardIndex": 0, "maximumNetworkInterfaces": type_.interfaces},),
-            "ipv4AddressesPerInterface": type_.ipv4,
-            "ipv6AddressesPerInterface": type_.ipv6,
-            "ipv6Supported": type_.ipv6 > 0,
-            "enaSupport": "unsupported" if type_.hypervisor == "xen" else "required",
-            "efaSupported": False,
-        },
     }
 
 
@@ -138,13 +83,13 @@ def tag_set(tags: Tags) -> list[Node]:
     return [{"key": key, "value": value} for key, value in sorted(tags.items())]
 
 
-def _instance_interface(eni: NetworkInterface, groups: Mapping[str, SecurityGroup]) -> Shape:
+def _instance_interface(eni: NetworkInterface, groups: Mapping[str, SecurityGroup], owner: str) -> Shape:
     return {
         "networkInterfaceId": eni.id,
         "subnetId": eni.subnet,
         "vpcId": eni.vpc,
         "description": eni.description,
-        "ownerId": ACCOUNT,
+        "ownerId": owner,
         "status": eni.status,
         "macAddress": eni.mac,
         "privateIpAddress": str(eni.primary),
@@ -152,9 +97,8 @@ def _instance_interface(eni: NetworkInterface, groups: Mapping[str, SecurityGrou
         "sourceDestCheck": eni.source_dest_check,
         "groupSet": _groups(eni, groups),
         "attachment": None if eni.attachment is None else _attachment(eni.attachment),
-        "privateIpAddressesSet": _addresses(eni),
-        "ipv6AddressesSet": (),
-        "interfaceType": "interface",
+        **_addresses(eni),
+        "interfaceType": eni.type,
     }
 
 
@@ -162,26 +106,27 @@ def _attachment(attachment: Attachment) -> Shape:
     return {
         "attachmentId": attachment.id,
         "deviceIndex": attachment.device_index,
-        "networkCardIndex": 0,
+        "networkCardIndex": attachment.network_card,
         "status": attachment.state.value,
         "attachTime": moment(attachment.attach_time),
         "deleteOnTermination": attachment.delete_on_termination,
     }
 
 
-def _holder(attachment: Attachment) -> Shape:
-    return {"instanceId": attachment.instance, "instanceOwnerId": ACCOUNT}
-
-
 def _groups(eni: NetworkInterface, groups: Mapping[str, SecurityGroup]) -> list[Node]:
     return [{"groupId": id_, "groupName": groups[id_].name if id_ in groups else ""} for id_ in eni.groups]
 
 
-def _addresses(eni: NetworkInterface) -> list[Node]:
-    return [
-        {"privateIpAddress": str(address), "privateDnsName": _dns(address), "primary": address == eni.primary}
-        for address in eni.addresses
-    ]
+def _addresses(eni: NetworkInterface) -> Shape:
+    return {
+        "privateIpAddressesSet": [
+            {"privateIpAddress": str(address), "privateDnsName": _dns(address), "primary": address == eni.primary}
+            for address in eni.addresses
+        ],
+        "ipv4PrefixSet": [{"ipv4Prefix": str(prefix)} for prefix in eni.prefixes],
+        "ipv6AddressesSet": [{"ipv6Address": str(address), "isPrimaryIpv6": False} for address in eni.addresses6],
+        "ipv6PrefixSet": [{"ipv6Prefix": str(prefix)} for prefix in eni.prefixes6],
+    }
 
 
 def _dns(address: IPv4Address) -> str:
