@@ -15,10 +15,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages venv binaries launcher crds lint test soak bench demo up down lock clean
+.PHONY: help setup packages venv binaries launcher crds lint test soak bench bench-cloud demo up down lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ## --- what everything else needs -----------------------------------------------------------------------------------
 
@@ -65,6 +65,9 @@ soak: setup ## the long counts
 
 bench: setup ## Underlay beside the reference CNI chain; figures in build/bench/
 	$(BIN)/python -m bench
+
+bench-cloud: setup ## first interfaces of 100, 300 and 1000 nodes beside EC2's throttling; choose with NODES="20 100"
+	$(BIN)/python -m bench cloud $(addprefix --nodes ,$(NODES))
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --all-extras --group dev \

@@ -1,4 +1,4 @@
-"""``python -m bench [cni | datapath]``."""
+"""``python -m bench [cni | datapath | cloud]``."""
 
 import asyncio
 import json
@@ -46,8 +46,8 @@ _WIDTH = 120
 @click.group(invoke_without_command=True)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """How long CNI calls take. Without a command: cni."""
-    if os.geteuid() != 0:
+    """How long CNI calls and the operator's cloud calls take. Without a command: cni."""
+    if os.geteuid() != 0 and context.invoked_subcommand != "cloud":
         raise click.ClickException("this makes network namespaces and links, which only root may: run it as root")
     if context.invoked_subcommand is None:
         context.invoke(cni)
@@ -87,6 +87,37 @@ def datapath(count: int) -> None:
     for key, value in found.items():
         click.echo(f"{key:45} {value:10.3f}")
     click.echo(f"{KERNEL_ONLY}\nall figures: {write('datapath', found)}")
+
+
+@main.command()
+@click.option(
+    "--nodes", "sizes", multiple=True, default=(100, 300, 1000), show_default=True, type=click.IntRange(min=1)
+)
+@click.option(
+    "--attach-seconds",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="How long an attachment takes at the cloud.",
+)
+def cloud(sizes: tuple[int, ...], attach_seconds: float) -> None:
+    """New interfaces for many nodes at once, under EC2's throttling; figures in build/bench/cloud.json.
+
+    --nodes may be given several times. 1000 nodes take minutes.
+    """
+    from bench import cloud as clouds  # noqa: PLC0415 - only this command needs the operator's libraries
+
+    found: dict[str, float] = {}
+    for size in sizes:
+        try:
+            with step(f"supplying {size} nodes") as note:
+                folder = ROOT / "build" / "bench" / "cloud"
+                found |= _run(clouds.measure(folder, size, note, attach_seconds=attach_seconds))
+        except _EXPECTED as error:
+            raise click.ClickException(str(error)) from error
+        file = write("cloud", found)
+    clouds.show(_console(), found, sizes)
+    click.echo(f"all figures: {file}")
 
 
 def write(name: str, figures: Mapping[str, float]) -> Path:
