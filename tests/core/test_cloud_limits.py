@@ -1,16 +1,18 @@
 """The gate round each API operation: buckets, lease, time bound, retries. In virtual time."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.clock import VirtualClock
 from underlay.core.api.networkprovider import OperationStatus
 from underlay.core.cloud import errors
-from underlay.core.cloud.limits import Bucket, CallGate, LeaseNotHeld, Rate
+from underlay.core.cloud.breaker import Level
+from underlay.core.cloud.limits import Bucket, CallEnd, CallGate, LeaseNotHeld, Rate
 
 ATTACH = Rate(burst=50, refill_per_second=5)
 """EC2's bucket of AttachNetworkInterface."""
@@ -128,11 +130,71 @@ class TestBucket:
             bucket.slow_down()
         lowest = bucket.refill_per_second
         for _ in range(20):
+            bucket.recover()  # answers of what was under way say nothing of the new rate
+        at_once = bucket.refill_per_second
+        for _ in range(20):
+            await clock.advance(1)
             bucket.recover()
 
         assert halved == 2.5
         assert lowest == pytest.approx(0.25)
-        assert bucket.refill_per_second == 5
+        assert at_once == pytest.approx(0.25)
+        assert bucket.refill_per_second == pytest.approx(5)
+
+    @given(st.lists(st.tuples(st.floats(0, 5), st.booleans()), max_size=80))
+    def test_the_rate_falls_by_halves_and_rises_slowly(self, moments: list[tuple[float, bool]]) -> None:
+        """The rate stays between a twentieth of the published one and the published one; a refusal halves it at once,
+        but once a second at most; accepted calls raise it by a twentieth of the published one in a second at most.
+        """
+
+        async def play() -> list[tuple[float, bool, float, float]]:
+            clock = VirtualClock()
+            bucket = Bucket(ATTACH, clock)
+            seen = []
+            for pause, throttled in moments:
+                await clock.advance(pause)
+                before = bucket.refill_per_second
+                bucket.slow_down() if throttled else bucket.recover()
+                seen.append((clock.monotonic(), throttled, before, bucket.refill_per_second))
+            return seen
+
+        halved_at, changed_at = float("-inf"), 0.0
+        for now, throttled, before, after in asyncio.run(play()):
+            assert 0.25 <= after <= 5
+            if throttled and now - halved_at >= 1:
+                assert after == pytest.approx(max(before / 2, 0.25))
+                halved_at = changed_at = now
+            elif throttled:
+                assert after == before
+            else:
+                assert before <= after <= before + 0.25 * (now - changed_at) + 1e-9
+                assert after <= before + 0.25 + 1e-9
+                changed_at = now
+
+    @settings(deadline=None, max_examples=25)
+    @given(st.floats(2, 20), st.integers(1, 4))
+    def test_a_cloud_slower_than_published_is_soon_asked_no_faster(self, real: float, times: int) -> None:
+        """Against a bucket of a lower rate than published, few calls are refused in the long run."""
+
+        async def play() -> float:
+            clock = VirtualClock()
+            published = Rate(burst=10, refill_per_second=20)
+            ours, theirs, counted_at, sent, refused = Bucket(published, clock), 10.0, 0.0, 0, 0
+            for _ in range(200 * times):
+                task = asyncio.ensure_future(ours.take())
+                while not task.done():
+                    await clock.advance(0.25)
+                theirs = min(theirs + (clock.monotonic() - counted_at) * real, 10.0)
+                counted_at, sent = clock.monotonic(), sent + 1
+                if theirs >= 1:
+                    theirs -= 1
+                    ours.recover()
+                else:
+                    refused += 1
+                    ours.slow_down()
+            return refused / sent
+
+        assert asyncio.run(play()) < 0.5
 
 
 class TestGate:
@@ -283,3 +345,53 @@ class TestGate:
         )
 
         assert cloud.calls[-1] - began > 5 / ATTACH.refill_per_second
+
+    async def test_what_the_breaker_holds_back_is_not_sent(self) -> None:
+        """Once an operation fails all the time it is refused at once with BreakerOpen, saying why and until when; one
+        call per interval is tried; another operation is not held up; good answers open the way again.
+        """
+        clock = VirtualClock()
+        subject = gate(clock)
+        cloud = Cloud(clock, *[failure(errors.Unavailable) for _ in range(22)])
+        for _ in range(4):
+            with pytest.raises(errors.Unavailable):
+                await finished(clock, subject.call("Attach", cloud, mutating=True), seconds=10)
+        sent = len(cloud.calls)
+        # The last of the failures has just been told; nothing is tried for five seconds.
+        told = clock.monotonic()
+        await finished(clock, subject.call("Describe", Cloud(clock), mutating=False), seconds=0)
+        while subject.breaker.refusal("Attach", clock.monotonic()) is None:
+            with pytest.raises(errors.Unavailable):
+                await finished(clock, subject.call("Attach", cloud, mutating=True), seconds=0.5)
+
+        with pytest.raises(
+            errors.Unavailable, match=r"not sent.*no-calls since 20\d\d-.*until 20.*Unavailable"
+        ) as caught:
+            await subject.call("Attach", cloud, mutating=True)
+
+        assert caught.value.code == "BreakerOpen"
+        assert sent >= 20
+        assert len(cloud.calls) - sent <= 1 + (clock.monotonic() - told) / 5
+        for _ in range(60):
+            await clock.advance(5)
+            with contextlib.suppress(errors.Unavailable):
+                await finished(clock, subject.call("Attach", cloud, mutating=True), seconds=5)
+        assert subject.breaker.worst(clock.monotonic()) == 0
+
+    async def test_every_attempt_is_observed(self) -> None:
+        """The observer hears of each attempt: its class, how long it waited for a token and for the answer; and of what
+        was not sent.
+        """
+        clock = VirtualClock()
+        ends: list[CallEnd] = []
+        subject = CallGate(clock=clock, lease=lambda: True, observer=ends.append)
+        subject.publish("aws", {}, otherwise=Rate(burst=1, refill_per_second=0.5))
+        await finished(clock, subject.call("Op", Cloud(clock, failure(errors.Busy)), mutating=True))
+        subject.breaker.by_hand = Level.NO_CALLS
+        with pytest.raises(errors.Unavailable, match=r"by hand, until annotation underlay\.spidernet\.io/breaker"):
+            await subject.call("Op", Cloud(clock), mutating=True)
+
+        assert [end.outcome for end in ends] == ["Busy", "Success", "BreakerOpen"]
+        assert [end.seconds for end in ends] == [0, 0, None]
+        assert ends[0].waited_seconds == 0
+        assert ends[1].waited_seconds == pytest.approx(2 - 0.3, abs=0.01)

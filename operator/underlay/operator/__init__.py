@@ -2,7 +2,8 @@
 
 main        wires the process: settings → client → Lease → reflectors, kopf, warm pool
 handlers    kopf handlers for what people write; no decisions
-gate        the gate to a cloud: crash points round each write, and what is not permitted
+gate        the gate to a cloud: crash points round each write, what is not permitted or held back
+metrics     what is counted, and its export
 providers   SpiderNetworkProviders, each with its loaded driver, its subnets and what is wrong with it
 warmpool    the shell round core.cloud: one task per dirty node; snapshot → plan → act → status
 farewell    what is left of a machine that has gone

@@ -8,7 +8,7 @@ import structlog
 from underlay.core.api.conditions import parse_rfc3339, rfc3339
 from underlay.core.api.nodenetwork import Demand, Intent, OperatorStatus
 from underlay.core.cloud import intents
-from underlay.core.cloud.errors import CloudError, LimitReached, UnknownOutcome
+from underlay.core.cloud.errors import Busy, CloudError, LimitReached, Throttled, Unavailable, UnknownOutcome
 from underlay.core.cloud.model import AddressRequest, InterfaceRequest, Limits, Owner
 from underlay.core.cloud.plan import Action, Assign, Create, Delete, Release
 from underlay.core.cloud.settle import OwnWrite, learn, wrote
@@ -128,6 +128,9 @@ class CloudWrites:
             if isinstance(error, LimitReached) and error.what == "instance":
                 attached = [item for item in work.known.instance.interfaces if item.device_index is not None]
                 work.memory.interface_limit = len(attached)
+            if intent.operation == "createInterface" and isinstance(error, Throttled | Busy | Unavailable):
+                # Its first calls may have taken place; repeated with the same token it goes on from there.
+                raise
             await self.report(work, rest)
             raise
         self._step(WarmStep.CALLED)

@@ -3,8 +3,10 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
+from underlay.core.api.conditions import rfc3339
+from underlay.core.cloud.breaker import ANNOTATION, Level
 from underlay.core.cloud.errors import Denied
-from underlay.core.cloud.limits import CallGate
+from underlay.core.cloud.limits import CallGate, Observer, unobserved
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
 from underlay.operator.steps import WarmStep
@@ -18,7 +20,8 @@ _ATTEMPTS = 4
 class SteppedGate(CallGate):
     """One account and region. A verb of a driver may be several writes, and may end between any two.
 
-    ``changed`` is called when an operation is refused for lack of a permission, and when it works again.
+    ``changed`` is called when an operation is refused for lack of a permission, when it works again, and when the
+    breaker's level changes.
     """
 
     def __init__(
@@ -29,16 +32,47 @@ class SteppedGate(CallGate):
         timeout_seconds: float,
         checkpoint: Checkpoint,
         changed: Callable[[], None],
+        observer: Observer = unobserved,
     ) -> None:
-        super().__init__(clock=clock, lease=lease, timeout_seconds=timeout_seconds, attempts=_ATTEMPTS)
+        super().__init__(
+            clock=clock, lease=lease, timeout_seconds=timeout_seconds, attempts=_ATTEMPTS, observer=observer
+        )
         self._step = checkpoint
         self._changed = changed
         self._denied: dict[str, Denied] = {}
+        self._levels: dict[str, Level] = {}
 
     @property
     def denied(self) -> Mapping[str, Denied]:
         """Operations that were refused the last time."""
         return self._denied
+
+    def set_by_hand(self, level: Level | None) -> bool:
+        """The breaker's level as people want it; None: as it finds. True when that is new."""
+        if level is self.breaker.by_hand:
+            return False
+        self.breaker.by_hand = level
+        self._changed()
+        return True
+
+    @property
+    def level(self) -> Level:
+        """The worst level of the breaker."""
+        return self.breaker.worst(self.clock.monotonic())
+
+    def told(self) -> str:
+        """What the breaker holds back, for people; stable while nothing changes."""
+        if self.breaker.by_hand is not None:
+            return f"{self.breaker.by_hand.text}, by hand: annotation {ANNOTATION}"
+        now, wall = self.clock.monotonic(), self.clock.now()
+        found = [
+            f"{name} {health.level.text} since {rfc3339(round(wall + health.since - now))} ({health.why})"
+            for name, health in self.breaker.operations(now).items()
+            if health.level
+        ]
+        account = self.breaker.level(now)
+        whole = [f"everything {account.text}, since most operations are in trouble"] if account else []
+        return "; ".join(whole + found) or "the cloud works"
 
     def forget(self) -> None:
         """Other credentials may do other things."""
@@ -54,7 +88,7 @@ class SteppedGate(CallGate):
             return answer
 
         try:
-            answer = await super().call(operation, stepped if mutating else fn, mutating=mutating)
+            answer = await self._watched(operation, stepped if mutating else fn, mutating=mutating)
         except Denied as error:
             before, self._denied[operation] = self._denied.get(operation), error
             if before is None or before.message != error.message:
@@ -63,3 +97,13 @@ class SteppedGate(CallGate):
         if self._denied.pop(operation, None) is not None:
             self._changed()
         return answer
+
+    async def _watched(self, operation: str, fn: Callable[[], Awaitable[T]], *, mutating: bool) -> T:
+        try:
+            return await super().call(operation, fn, mutating=mutating)
+        finally:
+            found = self.breaker.operations(self.clock.monotonic()).items()
+            levels = {name: health.level for name, health in found if health.level}
+            if levels != self._levels:
+                self._levels = levels
+                self._changed()

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import kopf
 import structlog
-from prometheus_client import start_http_server
 
 from underlay.core.api.ippool import NODE_LABEL, SpiderIPPool
 from underlay.core.api.kubernetes import Namespace, Node, Pod
@@ -33,11 +32,16 @@ from underlay.core.runtime.checkpoints import Checkpoint, passing
 from underlay.core.runtime.clock import Clock, RealClock
 from underlay.core.runtime.config import load
 from underlay.operator import handlers
+from underlay.operator.collector import Collector
 from underlay.operator.gate import SteppedGate
+from underlay.operator.metrics import Metrics, exported
 from underlay.operator.providers import Providers, close_all
 from underlay.operator.reports import Reports
 from underlay.operator.settings import Settings
 from underlay.operator.warmpool import Views, WarmPool
+
+# Between two looks for orphans, at least; less where the cloud's reads are said to lag less than that.
+_COLLECT_SECONDS = 30.0
 
 
 def main() -> None:
@@ -67,9 +71,7 @@ async def run(
     settings: Settings, *, checkpoint: Checkpoint = passing, ready: Callable[[], None] = lambda: None
 ) -> None:
     """Waits for the lease, then leads until it is lost (``LeaseLost``) or cancelled. ``ready``: it leads."""
-    if settings.metrics_address:
-        host, _, port = settings.metrics_address.rpartition(":")
-        start_http_server(int(port), host)
+    metrics = Metrics()
     clock = RealClock()
     client = KubeClient.connect(settings.kubeconfig, user_agent="underlay-operator")
     leader = Leader(
@@ -86,11 +88,19 @@ async def run(
     )
     hear = partial(_kopf, client, settings.kubeconfig)
     try:
-        await leader.run(
-            lambda: lead(
-                client, clock=clock, held=leader.held, settings=settings, hear=hear, checkpoint=checkpoint, ready=ready
+        async with exported(metrics, settings.metrics_address):
+            await leader.run(
+                lambda: lead(
+                    client,
+                    clock=clock,
+                    held=leader.held,
+                    settings=settings,
+                    hear=hear,
+                    metrics=metrics,
+                    checkpoint=checkpoint,
+                    ready=ready,
+                )
             )
-        )
     finally:
         await client.close()
 
@@ -102,6 +112,7 @@ async def lead(
     held: Callable[[], bool],
     settings: Settings,
     hear: Callable[[Providers, asyncio.Event], Coroutine[object, object, None]],
+    metrics: Metrics | None = None,
     checkpoint: Checkpoint = passing,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
@@ -110,6 +121,7 @@ async def lead(
     ``hear`` tells of SpiderNetworkProviders for ever, and sets the event once all that exist have been told: which
     provider serves a node depends on all of them.
     """
+    metrics = metrics or Metrics()
     cluster = (await client.get(Namespace, "kube-system")).metadata.uid or ""
     recorder = Recorder(client, clock=clock, component="underlay-operator")
     reports = Reports(client=client, clock=clock, recorder=recorder)
@@ -125,12 +137,13 @@ async def lead(
         client=client,
         clock=clock,
         cluster=cluster,
-        make_gate=lambda changed: SteppedGate(
+        make_gate=lambda name, changed: SteppedGate(
             clock=clock,
             lease=held,
             timeout_seconds=settings.call_seconds,
             checkpoint=checkpoint,
             changed=changed,
+            observer=metrics.observer(name),
         ),
         changed=reports.changed,
         nodes_of=lambda name: sum(network.spec.provider == name for network in views.networks.store.items()),
@@ -144,6 +157,24 @@ async def lead(
         views=views,
         recorder=recorder,
         checkpoint=checkpoint,
+        planned=metrics.plan_seconds.observe,
+    )
+    collector = Collector(
+        client=client,
+        clock=clock,
+        cluster=cluster,
+        providers=providers,
+        recorder=recorder,
+        collected=metrics.collected,
+        shortest_seconds=min(settings.settle_seconds, _COLLECT_SECONDS),
+    )
+    metrics.follow(
+        levels=lambda: {provider.name: provider.gate.level for provider in providers.all()},
+        demands=lambda: [
+            network.status.demand
+            for network in list(views.networks.store.items())
+            if network.status and network.status.demand
+        ],
     )
     providers.subscribe(pool.all_dirty)
     _mark_dirty(views, pool, reports)
@@ -156,6 +187,7 @@ async def lead(
             networks=views.networks.run(),
             events=recorder.run(),
             reports=reports.run(providers),
+            collector=collector.run(),
             providers=hear(providers, heard),
             warmpool=_when_synced(views, heard, pool, ready),
         )

@@ -1,6 +1,7 @@
 """SpiderNetworkProviders: each with its loaded driver, what it knows of its subnets, and what is wrong with it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -9,11 +10,13 @@ import structlog
 from underlay.core.api.kubernetes import Node, Secret
 from underlay.core.api.networkprovider import SpiderNetworkProvider
 from underlay.core.api.selectors import selects
+from underlay.core.cloud.breaker import ANNOTATION as BREAKER_ANNOTATION
+from underlay.core.cloud.breaker import Level, parse
 from underlay.core.cloud.driver import ProviderDriver
 from underlay.core.cloud.errors import CloudError, Exhausted, Unavailable
 from underlay.core.cloud.model import Instance, Owner, Subnet, SubnetQuery
 from underlay.core.cloud.registry import ProviderSettings, load
-from underlay.core.errors import UnderlayError
+from underlay.core.errors import InvalidInput, UnderlayError
 from underlay.core.identity import SubnetId
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
@@ -52,15 +55,30 @@ class Provider:
     @property
     def wrong(self) -> Advice | None:
         """Why it cannot work, or cannot do all of it."""
-        return self.problem or next(map(advise, self.gate.denied.values()), None)
+        return self.problem or self._misread or next(map(advise, self.gate.denied.values()), None)
+
+    @property
+    def _misread(self) -> Advice | None:
+        try:
+            by_hand(self.value)
+        except InvalidInput as error:
+            return advise(error)
+        return None
+
+
+def by_hand(value: SpiderNetworkProvider) -> Level | None:
+    """The breaker's level that the annotation names. Raises ``InvalidInput``."""
+    text = value.metadata.annotations.get(BREAKER_ANNOTATION)
+    return None if text is None else parse(text)
 
 
 class Providers:
     """All providers by name.
 
     ``changed`` is called with a provider's name when something to report changed, subscribers when nodes may be served
-    differently; ``nodes_of`` counts the nodes of a provider. Providers of one account and region share their limiter.
-    Loading spans calls, so each load is of what was wanted when it began, and is thrown away if that has changed.
+    differently; ``nodes_of`` counts the nodes of a provider. Providers of one account and region share their gate,
+    which counts under the name of the first. Loading spans calls, so each load is of what was wanted when it began, and
+    is thrown away if that has changed.
     """
 
     def __init__(
@@ -69,7 +87,7 @@ class Providers:
         client: KubeClient,
         clock: Clock,
         cluster: str,
-        make_gate: Callable[[Callable[[], None]], SteppedGate],
+        make_gate: Callable[[str, Callable[[], None]], SteppedGate],
         changed: Callable[[str], None],
         nodes_of: Callable[[str], int],
     ) -> None:
@@ -112,7 +130,11 @@ class Providers:
         old = self._providers.get(name)
         if old is not None and old.value.spec == value.spec:
             deleting = old.value.metadata.deletion_timestamp != value.metadata.deletion_timestamp
+            annotated = old.value.metadata.annotations != value.metadata.annotations
             old.value = value
+            if annotated:
+                self._hold(old.gate)
+                self._changed(name)
             if deleting:
                 self._served()
         elif before is None or before.spec != value.spec:  # else it is being loaded
@@ -138,6 +160,7 @@ class Providers:
     async def _load(self, value: SpiderNetworkProvider) -> None:
         name = value.metadata.name
         provider = Provider(value=value, gate=self._gate(value))
+        self._hold(provider.gate)
         began = self._clock.monotonic()
         try:
             support.check(value.spec)
@@ -172,6 +195,8 @@ class Providers:
         provider = self._providers.pop(name, None)
         if provider is not None and provider.driver is not None:
             await provider.driver.close()
+        if provider is not None:
+            self._hold(provider.gate)
         self._served()
 
     def took(self, provider: Provider, subnet: SubnetId, count: int) -> None:
@@ -251,8 +276,23 @@ class Providers:
         spec, secret = value.spec, value.spec.credentials_secret_ref
         account = (spec.driver, spec.region, spec.endpoint, f"{secret.namespace}/{secret.name}" if secret else "")
         if account not in self._gates:
-            self._gates[account] = self._make_gate(lambda: self._told(account))
+            self._gates[account] = self._make_gate(value.metadata.name, lambda: self._told(account))
         return self._gates[account]
+
+    def _hold(self, gate: SteppedGate) -> None:
+        """Sets the breaker as the gate's providers say: the strictest counts, an unreadable one does not."""
+        levels: list[Level] = []
+        for value in self._wanted.values():
+            if self._gate(value) is gate:
+                with contextlib.suppress(InvalidInput):  # ``Provider.wrong`` tells
+                    levels += [level] if (level := by_hand(value)) is not None else []
+        if not gate.set_by_hand(max(levels, default=None)):
+            return
+        # Other objects, so that nodes do not wait for their next turn.
+        for provider in self.all():
+            if provider.gate is gate:
+                self._providers[provider.name] = replace(provider)
+        self._served()
 
     def _told(self, account: tuple[str, ...]) -> None:
         for provider in self.all():

@@ -14,6 +14,7 @@ from underlay.core.api.networkprovider import (
     SubnetStatus,
 )
 from underlay.core.api.nodenetwork import OPERATOR_MANAGER
+from underlay.core.cloud.breaker import Level
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.events import Recorder, reference
@@ -23,6 +24,10 @@ from underlay.operator.providers import Provider, Providers
 
 _QUIET_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
+BREAKER = "Breaker"
+"""Condition of a provider: True while calls are held back."""
+# The breaker recovers by the mere passing of time, too.
+_BREAKER_SECONDS = 5.0
 # One that hangs must not keep the others' conditions waiting.
 _WORKERS = 8
 
@@ -85,6 +90,8 @@ class Reports:
             wait = min(provider.problem.retry_seconds, _RETRY_SECONDS)
             self._try_at[name] = self._clock.monotonic() + wait
             self._queue.add_after(name, wait)
+        if provider.gate.level:
+            self._queue.add_after(name, _BREAKER_SECONDS)
         await self._write(provider, providers)
 
     async def _write(self, provider: Provider, providers: Providers) -> None:
@@ -129,10 +136,18 @@ class Reports:
 
     def _conditions(self, provider: Provider, had: list[Condition], now: str) -> list[Condition]:
         generation = provider.value.metadata.generation
-        problem = provider.wrong
+        problem, level = provider.wrong, provider.gate.level
         if problem is None:
-            return set_condition(had, "Ready", "True", "Usable", "the cloud answers", now, generation)
-        return set_condition(had, "Ready", "False", problem.reason, problem.message, now, generation)
+            text = f"the cloud answers; breaker: {provider.gate.told()}" if level else "the cloud answers"
+            had = set_condition(had, "Ready", "True", "Usable", text, now, generation)
+        else:
+            had = set_condition(had, "Ready", "False", problem.reason, problem.message, now, generation)
+        if level or any(condition.type == BREAKER for condition in had):
+            reason = {Level.NORMAL: "Normal", Level.NO_RELEASE: "NoRelease", Level.NO_CALLS: "NoCalls"}[level]
+            had = set_condition(
+                had, BREAKER, "True" if level else "False", reason, provider.gate.told(), now, generation
+            )
+        return had
 
     def _blocked(self, provider: Provider, subnet: str, now: float) -> str | None:
         left = next((t for id_, t in provider.blocked_until.items() if id_ == subnet), 0.0) - self._clock.monotonic()
@@ -141,7 +156,9 @@ class Reports:
     def _tell(
         self, provider: Provider, had: SpiderNetworkProviderStatus | None, status: SpiderNetworkProviderStatus
     ) -> None:
-        ready = status.conditions[0]
-        if had is None or not had.conditions or had.conditions[0].reason != ready.reason:
-            kind: Literal["Normal", "Warning"] = "Normal" if ready.status == "True" else "Warning"
-            self._recorder.event(reference(provider.value), kind, ready.reason, ready.message)
+        before = {condition.type: condition.reason for condition in had.conditions} if had else {}
+        for condition in status.conditions:
+            if before.get(condition.type) != condition.reason:
+                good = "False" if condition.type == BREAKER else "True"
+                kind: Literal["Normal", "Warning"] = "Normal" if condition.status == good else "Warning"
+                self._recorder.event(reference(provider.value), kind, condition.reason, condition.message)

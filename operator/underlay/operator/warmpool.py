@@ -7,6 +7,7 @@ write to the API server is made against the version it was decided on.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -55,7 +56,7 @@ class Views:
 
 
 class WarmPool:
-    """Serves all nodes of all providers."""
+    """Serves all nodes of all providers. ``planned`` is told how many seconds each plan took."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class WarmPool:
         views: Views,
         recorder: Recorder,
         checkpoint: Checkpoint = passing,
+        planned: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._client = client
         self._records = Records(client)
@@ -78,6 +80,7 @@ class WarmPool:
         self._views = views
         self._recorder = recorder
         self._step = checkpoint
+        self._planned = planned
         self._writes = CloudWrites(
             records=self._records,
             providers=providers,
@@ -194,8 +197,11 @@ class WarmPool:
         memory, name = work.memory, work.name
         limits = await work.driver.limits(work.known.instance.type)
         memory.need = need(self._views.pods.store.by("node", name), self._pools.of(name))
-        memory.plan = decided = plan(await self._view(work, limits, memory.need))
+        view = await self._view(work, limits, memory.need)
+        began = self._clock.monotonic()
+        memory.plan = decided = plan(view)
         now = self._clock.monotonic()
+        self._planned(now - began)
         memory.surplus_since = (memory.surplus_since or now) if decided.surplus else None
         growing = any(isinstance(action, Assign | Create) for action in decided.actions)
         if await self._pools.finish_releases(work, growing=growing):

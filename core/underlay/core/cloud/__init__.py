@@ -6,6 +6,7 @@ errors   what went wrong, named by what the caller does next
 demand   pods and claims → how many addresses a node should have (pure)
 plan     observed, demand, limits → the cheapest calls, in order (pure)
 intents  what is written before a call and how its outcome is found again (pure)
-limits   token buckets and the one retry policy, round each API operation
+limits   breaker, token buckets and the one retry policy, round each API operation
+breaker  normal → no release → no calls, by what is heard of a cloud in trouble (pure)
 registry a driver by name, from entry points
 """

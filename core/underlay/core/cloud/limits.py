@@ -1,5 +1,5 @@
-"""The gate round every single API operation of a cloud: token bucket, lease check, time bound, and the one retry
-policy.
+"""The gate round every single API operation of a cloud: breaker, token bucket, lease check, time bound, and the one
+retry policy.
 
 A driver's verb may be several operations (create + attach + modify); each passes here by itself. A retry makes the same
 call again and so is only for errors that say the request was not carried out; ``UnknownOutcome`` always reaches the
@@ -12,9 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
+from underlay.core.api.conditions import rfc3339
 from underlay.core.api.networkprovider import OperationStatus
+from underlay.core.cloud.breaker import ANNOTATION, BREAKER_OPEN, Breaker, Outcome, Refusal
 from underlay.core.cloud.errors import Busy, CloudError, Throttled, Unavailable, UnknownOutcome
 from underlay.core.errors import UnderlayError
 from underlay.core.runtime.clock import Clock
@@ -22,8 +24,10 @@ from underlay.core.runtime.clock import Clock
 T = TypeVar("T")
 
 _RETRIED = (Throttled, Busy, Unavailable)
+_TROUBLE = (Throttled, Unavailable, UnknownOutcome)
 _LOWEST_SHARE = 0.05
-_RECOVERY_SHARE = 0.05
+_RECOVERY_SHARE_PER_SECOND = 0.05
+_LONGEST_CREDIT_SECONDS = 1.0
 _SLOWED_AT_MOST_EVERY_SECONDS = 1.0
 
 
@@ -33,6 +37,25 @@ class LeaseNotHeld(UnderlayError):
     def __init__(self, operation: str) -> None:
         self.operation = operation
         super().__init__(f"{operation} was not sent: this process does not hold the lease, another one may be writing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEnd:
+    """How one attempt ended. ``outcome``: ``Success``, the name of the error's class, or ``BreakerOpen``; ``seconds``
+    None: it was not sent.
+    """
+
+    operation: str
+    outcome: str
+    waited_seconds: float
+    seconds: float | None
+
+
+Observer = Callable[[CallEnd], None]
+
+
+def unobserved(_: CallEnd) -> None:
+    """Nobody counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +70,7 @@ UNLIMITED = Rate(burst=1e9, refill_per_second=1e9)
 
 
 class Bucket:
-    """A token bucket that slows down when the cloud says so and recovers to its published rate call by call.
+    """A token bucket that slows down when the cloud says so and recovers to its published rate as calls are accepted.
 
     Waiters are served in order. A waiter that is cancelled takes no token.
     """
@@ -59,6 +82,7 @@ class Bucket:
         self._tokens = rate.burst
         self._counted_at = clock.monotonic()
         self._slowed_at = float("-inf")
+        self._changed_at = self._counted_at
         self._turn = asyncio.Lock()
 
     @property
@@ -82,13 +106,18 @@ class Bucket:
         self._count()
         self._tokens = min(self._tokens, 0.0)
         if now - self._slowed_at >= _SLOWED_AT_MOST_EVERY_SECONDS:
-            self._slowed_at = now
+            self._slowed_at = self._changed_at = now
             self._refill = max(self._refill / 2, self._published.refill_per_second * _LOWEST_SHARE)
 
     def recover(self) -> None:
-        """The cloud accepted a call."""
-        published = self._published.refill_per_second
-        self._refill = min(self._refill + published * _RECOVERY_SHARE, published)
+        """The cloud accepted a call. However many were, such as those under way when it refused another, the rate grows
+        by a twentieth of the published one in a second.
+        """
+        published, now = self._published.refill_per_second, self._clock.monotonic()
+        credit = min(now - self._changed_at, _LONGEST_CREDIT_SECONDS)
+        self._count()  # what has passed counts at the old rate
+        self._changed_at = now
+        self._refill = min(self._refill + published * _RECOVERY_SHARE_PER_SECOND * credit, published)
 
     def _count(self) -> float:
         now = self._clock.monotonic()
@@ -116,6 +145,8 @@ class CallGate:
         attempts: int = 5,
         first_wait_seconds: float = 0.3,
         longest_wait_seconds: float = 20.0,
+        breaker: Breaker | None = None,
+        observer: Observer = unobserved,
     ) -> None:
         self._clock = clock
         self._lease = lease
@@ -128,6 +159,8 @@ class CallGate:
         self._otherwise = UNLIMITED
         self._buckets: dict[str, Bucket] = {}
         self._counts: dict[str, _Count] = {}
+        self._observer = observer
+        self.breaker = breaker or Breaker()
 
     @property
     def clock(self) -> Clock:
@@ -142,13 +175,14 @@ class CallGate:
         """``fn()`` within the limits, again after Throttled, Busy and Unavailable.
 
         ``fn`` raises ``cloud.errors``. Too slow an answer is ``UnknownOutcome`` of a write and ``Unavailable`` of a
-        read. Raises ``LeaseNotHeld`` instead of sending a write without the lease.
+        read. Raises ``LeaseNotHeld`` instead of sending a write without the lease, and ``Unavailable`` with code
+        ``BreakerOpen`` instead of sending what the breaker holds back.
         """
         retrying = AsyncRetrying(
             sleep=self._clock.sleep,
             stop=stop_after_attempt(self._attempts),
             wait=self._wait,
-            retry=retry_if_exception_type(_RETRIED),
+            retry=retry_if_exception(_may_work_soon),
             reraise=True,
         )
         return await retrying(self._once, operation, fn, mutating)
@@ -166,23 +200,55 @@ class CallGate:
         return self._buckets[operation]
 
     async def _once(self, operation: str, fn: Callable[[], Awaitable[T]], mutating: bool) -> T:  # noqa: FBT001
-        bucket = self._bucket(operation)
+        bucket, asked_at = self._bucket(operation), self._clock.monotonic()
+        self._heed(self.breaker.refusal(operation, asked_at), operation, asked_at)
         await bucket.take()
         if mutating and not self._lease():
             raise LeaseNotHeld(operation)
+        sent_at = self._clock.monotonic()
+        self._heed(self.breaker.admit(operation, sent_at), operation, asked_at)
         count = self._counts.setdefault(operation, _Count())
         count.calls += 1
         try:
             answer = await self._bounded(operation, fn, mutating=mutating)
-        except Throttled:
-            count.throttled += 1
-            bucket.slow_down()
+        except CloudError as error:
+            self._ended(operation, error, asked_at, sent_at)
+            if isinstance(error, Throttled):
+                count.throttled += 1
+                bucket.slow_down()
+            else:
+                count.failed += 1
             raise
-        except CloudError:
-            count.failed += 1
-            raise
+        self._ended(operation, None, asked_at, sent_at)
         bucket.recover()
         return answer
+
+    def _ended(self, operation: str, error: CloudError | None, asked_at: float, sent_at: float) -> None:
+        now = self._clock.monotonic()
+        why = f"{type(error).__name__}: {error.code}: {error.message}" if error else ""
+        self.breaker.heard(operation, Outcome(at=now, failed=isinstance(error, _TROUBLE)), why)
+        self._observer(
+            CallEnd(
+                operation=operation,
+                outcome=type(error).__name__ if error else "Success",
+                waited_seconds=sent_at - asked_at,
+                seconds=now - sent_at,
+            )
+        )
+
+    def _heed(self, refused: Refusal | None, operation: str, asked_at: float) -> None:
+        if refused is None:
+            return
+        now = self._clock.monotonic()
+        self._observer(CallEnd(operation=operation, outcome=BREAKER_OPEN, waited_seconds=now - asked_at, seconds=None))
+        whose = f"of {refused.scope}" if refused.scope else "of this account and region"
+        if refused.until is None:
+            what = f"by hand, until annotation {ANNOTATION} of the provider is changed or removed"
+        else:
+            since, until = (rfc3339(self._clock.now() + at - now) for at in (refused.since, refused.until))
+            what = f"since {since} and until {until} at least; it began with {refused.why}"
+        message = f"not sent, the breaker {whose} is at {refused.level.text} {what}"
+        raise Unavailable(provider=self._provider, operation=operation, code=BREAKER_OPEN, message=message)
 
     async def _bounded(self, operation: str, fn: Callable[[], Awaitable[T]], *, mutating: bool) -> T:
         bound = asyncio.timeout(self._timeout_seconds)
@@ -201,3 +267,7 @@ class CallGate:
         error = state.outcome.exception() if state.outcome else None
         told = error.after_seconds if isinstance(error, Throttled) else None
         return max(seconds, told or 0.0)
+
+
+def _may_work_soon(error: BaseException) -> bool:
+    return isinstance(error, _RETRIED) and error.code != BREAKER_OPEN

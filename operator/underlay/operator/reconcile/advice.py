@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from underlay.core.cloud.breaker import ANNOTATION, BREAKER_OPEN
 from underlay.core.cloud.errors import (
     Busy,
     CloudError,
@@ -73,6 +74,9 @@ def _particular(error: UnderlayError) -> tuple[str, str, float] | None:
         case Denied():
             text = "check the provider's credentialsSecretRef, or the operator's own cloud identity when there is none"
             return "CredentialsRefused", text, 10
+        case Unavailable(code=code) if code == BREAKER_OPEN:
+            text = f"nothing, single calls test the cloud; if it was set by hand, remove annotation {ANNOTATION}"
+            return "CloudUnavailable", text, 5
         case Exhausted(subnet=subnet):
             text = f"free addresses in subnet {subnet}, or add another one of the zone to the provider's spec.subnets"
             return "SubnetExhausted", text, 30
