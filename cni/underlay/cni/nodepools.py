@@ -104,10 +104,6 @@ class NodePools:
             self._seen = seen
         return self._serving
 
-    def pool_of(self, item: PoolAddress) -> NodePool | None:
-        """The pool that ``item`` was taken from, if it is still there."""
-        return next((pool for pool in self.serving().pools if pool.uid == item.pool_uid), None)
-
     async def claim(
         self, request: CniRequest, pod: PodRef, *, first: bool, wait_seconds: float, abandoned: asyncio.Event
     ) -> tuple[Claim, Assigned]:

@@ -15,7 +15,7 @@ from underlay.core.cloud.settle import OwnWrite, learn, wrote
 from underlay.core.identity import InterfaceId, SubnetId
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
-from underlay.operator.nodework import Memory, NodeWork
+from underlay.operator.nodework import NodeWork
 from underlay.operator.providers import Providers
 from underlay.operator.reconcile import status as render
 from underlay.operator.records import Records, operator_part
@@ -81,7 +81,7 @@ class CloudWrites:
             return True
         lagging = self._clock.now() - parse_rfc3339(intent.started_at) < self._settle
         instance = await work.driver.instance(work.known.instance.id)
-        rest = [other for other in work.intents if other.id != intent.id]
+        rest = work.intents_without(intent)
         match intents.settle(intent, instance, lagging=lagging):
             case intents.Done(interface=interface, added=added):
                 write = OwnWrite(at=self._clock.monotonic(), interface=interface, added=added)
@@ -113,13 +113,13 @@ class CloudWrites:
             limits=render.limits_status(limits) if limits else had.limits,
             interfaces=[render.interface_status(interface, subnets) for interface in instance.interfaces],
             intents=intents_now,
-            demand=_demand(memory) or had.demand,
+            demand=_demand(work) or had.demand,
             conditions=conditions,
         )
         memory.network = await self._records.write_status(memory.network, status)
 
     async def _call(self, work: NodeWork, intent: Intent) -> None:
-        rest = [other for other in work.intents if other.id != intent.id]
+        rest = work.intents_without(intent)
         try:
             write = await self._cloud_write(work, intent)
         except UnknownOutcome:
@@ -191,8 +191,8 @@ class CloudWrites:
         )
 
 
-def _demand(memory: Memory) -> Demand | None:
-    if memory.plan is None or memory.need is None:
+def _demand(work: NodeWork) -> Demand | None:
+    plan, need = work.memory.plan, work.memory.need
+    if plan is None or need is None:
         return None
-    cooling = memory.network.status.cooling if memory.network.status else 0
-    return Demand(pods=memory.need.pods, cooling=cooling, target=memory.plan.target, usable=memory.plan.usable)
+    return Demand(pods=need.pods, cooling=work.cooling, target=plan.target, usable=plan.usable)

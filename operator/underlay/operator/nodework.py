@@ -72,6 +72,16 @@ class NodeWork:
         status = self.memory.network.status
         return list(status.intents) if status else []
 
+    def intents_without(self, intent: Intent) -> list[Intent]:
+        """``intents`` once that one is settled."""
+        return [other for other in self.intents if other.id != intent.id]
+
+    @property
+    def cooling(self) -> int:
+        """Addresses the agent says were freed a moment ago."""
+        status = self.memory.network.status
+        return status.cooling if status else 0
+
     def capped(self, limits: Limits) -> Limits:
         """``limits``, lowered to what the cloud has shown to be true for this instance."""
         learnt = self.memory.interface_limit

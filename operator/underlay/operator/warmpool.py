@@ -233,7 +233,7 @@ class WarmPool:
             addresses=spec.addresses,
             subnets=await self._providers.candidates(work.provider, work.known.instance),
             pods=needed.pods,
-            cooling=memory.network.status.cooling if memory.network.status else 0,
+            cooling=work.cooling,
             held=needed.held,
             leaving=fences.leaving(memory.network.spec),
             appeared=frozenset(work.known.appeared),

@@ -47,12 +47,6 @@ def install_host_table() -> None:
     _run(library, {"nftables": host_table()})
 
 
-def remove_host_table() -> None:
-    """Remove the host's table, in the namespace of the calling thread; one that is not there is removed already."""
-    table = {"table": {"family": "inet", "name": TABLE}}
-    _run(nftables.Nftables(), {"nftables": [{"add": table}, {"delete": table}]})
-
-
 class _Library(Protocol):
     """The part of ``nftables.Nftables`` that is used."""
 

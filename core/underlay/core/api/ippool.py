@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from underlay.core.api.meta import API_VERSION, Natural, ObjectMeta, Selector, wire_name
+from underlay.core.api.meta import API_VERSION, Natural, ObjectMeta, Selector, parse_map, render_map, wire_name
 
 NODE_LABEL = "underlay.spidernet.io/node"
 """``node_label_value`` of the node a pool belongs to, or ``shared``."""
@@ -71,12 +71,10 @@ class SpiderIPPool(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
 
 
 def render_allocations(allocations: dict[str, PoolAllocation]) -> str | None:
-    """Spiderpool's encoding, byte-stable: keys sorted as text, no spaces; None for the empty map, never ``{}``."""
-    if not allocations:
-        return None
-    return msgspec.json.encode(dict(sorted(allocations.items()))).decode()
+    """``status.allocatedIPs``, by address (``render_map``)."""
+    return render_map(allocations)
 
 
 def parse_allocations(text: str | None) -> dict[str, PoolAllocation]:
     """Inverse of ``render_allocations``."""
-    return msgspec.json.decode(text, type=dict[str, PoolAllocation]) if text else {}
+    return parse_map(text, PoolAllocation)

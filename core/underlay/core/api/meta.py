@@ -1,8 +1,11 @@
 """What every kind shares: metadata, conditions, and how attribute names become JSON names. Pure."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
+
+E = TypeVar("E", bound=msgspec.Struct)
 
 GROUP = "spiderpool.spidernet.io"
 VERSION = "v2beta1"
@@ -89,3 +92,15 @@ class LabelSelector(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 Selector = Annotated[LabelSelector, msgspec.Meta(extra_json_schema={"x-kubernetes-map-type": "atomic"})]
 """A ``LabelSelector`` as a field: written as a whole, never merged."""
+
+
+def render_map(entries: Mapping[str, msgspec.Struct]) -> str | None:
+    """Spiderpool's encoding of a map in a text field, byte-stable: keys sorted as text, no spaces; None for the empty
+    map, never ``{}``.
+    """
+    return msgspec.json.encode(dict(sorted(entries.items()))).decode() if entries else None
+
+
+def parse_map(text: str | None, entry: type[E]) -> dict[str, E]:
+    """Inverse of ``render_map``."""
+    return msgspec.json.decode(text, type=dict[str, entry]) if text else {}  # type: ignore[valid-type]

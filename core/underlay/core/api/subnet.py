@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from underlay.core.api.ippool import Route
-from underlay.core.api.meta import API_VERSION, Natural, ObjectMeta, wire_name
+from underlay.core.api.meta import API_VERSION, Natural, ObjectMeta, parse_map, render_map, wire_name
 
 
 class SpiderSubnetSpec(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
@@ -52,12 +52,10 @@ class SpiderSubnet(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
 
 
 def render_shares(shares: dict[str, PoolShare]) -> str | None:
-    """Spiderpool's encoding, byte-stable: keys sorted as text, no spaces; None for the empty map, never ``{}``."""
-    if not shares:
-        return None
-    return msgspec.json.encode(dict(sorted(shares.items()))).decode()
+    """``status.controlledIPPools``, by pool (``render_map``)."""
+    return render_map(shares)
 
 
 def parse_shares(text: str | None) -> dict[str, PoolShare]:
     """Inverse of ``render_shares``."""
-    return msgspec.json.decode(text, type=dict[str, PoolShare]) if text else {}
+    return parse_map(text, PoolShare)

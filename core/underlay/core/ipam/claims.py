@@ -133,10 +133,6 @@ class Ledger:
         """Addresses freed less than ``cooldown_seconds`` ago."""
         return frozenset(address for address, at in self.freed.items() if now < at + cooldown_seconds)
 
-    def of_container(self, container_id: str) -> tuple[Claim, ...]:
-        """Claims stamped with ``container_id``."""
-        return tuple(claim for key, claim in self.claims.items() if key.container_id == container_id)
-
     def _with_fences(self, fences: Mapping[str, Fence]) -> Self:
         fenced = frozenset[IPAddress]().union(*(fence.fenced for fence in fences.values()))
         return replace(self, fences=fences, fenced=fenced)
