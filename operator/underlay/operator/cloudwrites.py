@@ -1,6 +1,6 @@
 """Cloud writes of a node: intent, call, record, in this order, so that a killed operator finds out what happened."""
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from secrets import token_hex
 
 import structlog
@@ -9,7 +9,7 @@ from underlay.core.api.conditions import parse_rfc3339, rfc3339
 from underlay.core.api.nodenetwork import Demand, Intent, OperatorStatus
 from underlay.core.cloud import intents
 from underlay.core.cloud.errors import Busy, CloudError, LimitReached, Throttled, Unavailable, UnknownOutcome
-from underlay.core.cloud.model import AddressRequest, InterfaceRequest, Limits, Owner
+from underlay.core.cloud.model import AddressRequest, InterfaceRequest, Kind, Limits, Owner
 from underlay.core.cloud.plan import Action, Assign, Create, Delete, Release
 from underlay.core.cloud.settle import OwnWrite, learn, wrote
 from underlay.core.identity import InterfaceId, SubnetId
@@ -166,7 +166,8 @@ class CloudWrites:
                 made = await work.driver.create_interface(self._request(work, intent.token, subnet, index, count))
                 return OwnWrite(at=now(), interface=made.id, created=made)
             case Assign(interface=interface, count=count):
-                added = await work.driver.assign(interface, AddressRequest(count=count))
+                given = await work.driver.assign(interface, AddressRequest(count=count))
+                added = frozenset(item for item in given if isinstance(item, IPv4Address | IPv6Address))
                 return OwnWrite(at=now(), interface=interface, added=added)
             case Release(interface=interface, addresses=addresses):
                 await work.driver.unassign(interface, addresses)
@@ -184,7 +185,7 @@ class CloudWrites:
             device_index=index,
             subnet=subnet,
             security_groups=tuple(spec.security_groups.ids) or primary.security_groups,
-            count=count,
+            wanted={Kind.IPV4: count},
             owner=Owner(cluster=self._cluster, node=work.node.metadata.uid or ""),
             description=f"underlay: pods of node {work.name}",
             tags=spec.interfaces.tags,

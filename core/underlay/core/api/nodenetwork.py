@@ -73,15 +73,24 @@ class LimitsStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     ipv6_per_interface: int
 
 
+class Floating(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """A fixed address that is on this interface for ``owner`` (``StatefulSet/namespace/name-0``, or a pod's name)."""
+
+    address: str
+    owner: str
+
+
 class InterfaceStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """One interface at the cloud.
 
-    ``addresses`` are the secondary ones, without mask; ``primary_address`` is never a pod's.
+    ``addresses`` are the secondary ones for any pod, without mask; ``floating`` those that belong to someone, which no
+    node pool lists; ``primary_address`` is never a pod's. ``device_index`` counts per ``network_card``.
     """
 
     id: str
     mac: str
     device_index: int
+    network_card: int = 0
     primary: bool
     state: str
     subnet: str
@@ -92,13 +101,14 @@ class InterfaceStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_nam
     primary_address: str = ""
     addresses: list[str] = []
     prefixes: list[str] = []
+    floating: Annotated[list[Floating], keyed_by("address")] = []
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """A cloud write that may be under way. Written before the call, removed when its outcome is in ``interfaces``.
 
-    ``token``: the client token of a create. ``before``: the addresses the interface had, for calls whose outcome is
-    found by comparing.
+    ``token``: the client token of a create. ``kind`` and ``count``: what is asked for by number; ``addresses``: what is
+    named (prefixes too). ``before``: what the interface had, for calls whose outcome is found by comparing.
     """
 
     id: str
@@ -107,6 +117,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     token: str = ""
     interface: str = ""
     subnet: str = ""
+    kind: Literal["ipv4", "ipv6", "ipv4Prefix", "ipv6Prefix"] = "ipv4"
     count: int = 0
     addresses: list[str] = []
     before: list[str] = []

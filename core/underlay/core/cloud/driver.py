@@ -61,10 +61,10 @@ class ProviderDriver(Protocol):
         """Detaches first when attached; an absent interface is success."""
         ...
 
-    async def assign(self, interface: InterfaceId, want: AddressRequest) -> frozenset[IPAddress]:
-        """Adds secondary addresses; returns what was added.
+    async def assign(self, interface: InterfaceId, want: AddressRequest) -> frozenset[IPAddress | IPNetwork]:
+        """Adds secondary addresses or prefixes; returns what was added.
 
-        By count it is not repeatable: on ``UnknownOutcome`` compare with before.
+        By count it is not repeatable: on ``UnknownOutcome`` compare with before. By name it is.
         """
         ...
 

@@ -11,6 +11,41 @@ IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
 
+class Kind(StrEnum):
+    """What can be asked for and takes one place of an interface's limit: an address, or a prefix of many."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    IPV4_PREFIX = "ipv4Prefix"
+    IPV6_PREFIX = "ipv6Prefix"
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return 4 if self in (Kind.IPV4, Kind.IPV4_PREFIX) else 6
+
+    @property
+    def is_prefix(self) -> bool:
+        """Asked for as a block."""
+        return self in (Kind.IPV4_PREFIX, Kind.IPV6_PREFIX)
+
+    @property
+    def size(self) -> int:
+        """Addresses that one of it gives to pods."""
+        return {Kind.IPV4_PREFIX: 16, Kind.IPV6_PREFIX: SERVED_OF_IPV6_PREFIX}.get(self, 1)
+
+
+SERVED_OF_IPV6_PREFIX = 1024
+"""Pods get the first so many addresses of an IPv6 prefix: more than a node has pods, and few enough to list."""
+
+
+def kind_of(item: IPAddress | IPNetwork) -> Kind:
+    """What an address or a prefix is asked for as."""
+    if isinstance(item, IPv4Network | IPv6Network):
+        return Kind.IPV4_PREFIX if item.version == 4 else Kind.IPV6_PREFIX
+    return Kind.IPV4 if item.version == 4 else Kind.IPV6
+
+
 class InterfaceState(StrEnum):
     """``IN_USE`` is the only state in which an interface carries traffic."""
 
@@ -35,8 +70,9 @@ class InstanceState(StrEnum):
 class NetworkInterface:
     """An interface and what is assigned to it.
 
-    ``addresses`` are the secondary ones; ``primary_address`` never is a pod's. ``device_index`` None: not attached.
-    ``tags`` as the cloud returns them.
+    ``addresses`` are the secondary ones of both families; ``primary_address`` never is a pod's. ``device_index`` None:
+    not attached; it counts per ``network_card``. ``special``: a service of the cloud made it or runs it (a trunk,
+    requester-managed), nobody else may change it. ``tags`` as the cloud returns them.
     """
 
     id: InterfaceId
@@ -45,7 +81,9 @@ class NetworkInterface:
     mac: Mac
     primary: bool
     device_index: int | None
+    network_card: int = 0
     state: InterfaceState
+    special: bool = False
     primary_address: IPAddress
     addresses: frozenset[IPAddress] = frozenset()
     prefixes: frozenset[IPNetwork] = frozenset()
@@ -80,11 +118,18 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What an instance type allows. Addresses per interface include the primary one."""
+    """What an instance type allows. Addresses per interface include the primary one; a prefix takes the place of an
+    address.
+
+    ``prefixes``: the type can have them. ``cards``: interfaces per network card, by the card's index; empty: one card
+    that takes them all.
+    """
 
     interfaces: int
     ipv4_per_interface: int
     ipv6_per_interface: int
+    prefixes: bool = False
+    cards: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,17 +163,20 @@ class SubnetQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterfaceRequest:
-    """An interface to make, attach and fill with ``count`` secondary addresses.
+    """An interface to make, attach and fill.
 
-    The same ``token`` makes a repeated call find the first's.
+    ``wanted`` says how many of each kind, of the cloud's choice (at most one kind of a family); ``addresses`` are
+    secondary ones by name. The same ``token`` makes a repeated call find the first's.
     """
 
     token: str
     instance: InstanceId
     device_index: int
+    network_card: int = 0
     subnet: SubnetId
     security_groups: tuple[str, ...]
-    count: int
+    wanted: Mapping[Kind, int]
+    addresses: frozenset[IPAddress] = frozenset()
     owner: Owner
     description: str
     tags: Mapping[str, str]
@@ -136,8 +184,12 @@ class InterfaceRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressRequest:
-    """``count`` addresses of the cloud's choice, or exactly ``addresses``."""
+    """``count`` of ``kind`` of the cloud's choice, or exactly ``addresses`` (single ones of one family).
 
+    ``reassign``: take ``addresses`` from whichever interface of the subnet has them, in one step.
+    """
+
+    kind: Kind = Kind.IPV4
     count: int = 0
     addresses: frozenset[IPAddress] = frozenset()
     reassign: bool = False

@@ -68,8 +68,9 @@ class NodeView:
 
     ``subnets``: where addresses may be asked for now, best first; a blocked one is absent, then interfaces in it do
     not grow. ``held``: claimed or cooling at the agent. ``leaving``: named by a release under way. ``appeared``: what
-    ``settle.Known`` does not believe yet; it takes room and keeps its interface from deletion. ``surplus_since``:
-    since when every plan said ``surplus``.
+    ``settle.Known`` does not believe yet; it takes room and keeps its interface from deletion. ``floating``: addresses
+    of floating pools, which are no node pool's: they take room, are neither counted as usable nor released here.
+    ``surplus_since``: since when every plan said ``surplus``.
     """
 
     instance: Instance
@@ -83,6 +84,7 @@ class NodeView:
     held: frozenset[IPAddress]
     leaving: frozenset[IPAddress]
     appeared: frozenset[Spot]
+    floating: frozenset[IPAddress] = frozenset()
     now: float
     surplus_since: float | None
 
@@ -242,7 +244,7 @@ def _shortage(view: NodeView, site: _Site, *, lack: int, granted: int) -> str:
 
 
 def _usable(view: NodeView, interface: NetworkInterface) -> frozenset[IPAddress]:
-    return _ipv4(interface.addresses) - view.leaving
+    return _ipv4(interface.addresses) - view.leaving - view.floating
 
 
 def _appeared(view: NodeView, interface: NetworkInterface) -> frozenset[IPAddress]:

@@ -99,7 +99,7 @@ class AwsDriver:
         """See ``interfaces``."""
         await interfaces.delete(self._ec2, self._clock, interface)
 
-    async def assign(self, interface: InterfaceId, want: AddressRequest) -> frozenset[IPAddress]:
+    async def assign(self, interface: InterfaceId, want: AddressRequest) -> frozenset[IPAddress | IPNetwork]:
         """AssignPrivateIpAddresses; by address it may be repeated."""
         try:
             if want.addresses:
@@ -149,7 +149,7 @@ class AwsDriver:
             of.setdefault(eni.attachment.instance_id if eni.attachment else "", []).append(eni)
         return [convert.instance(machine, of.get(machine.instance_id, [])) for machine in machines]
 
-    async def _assign_any(self, interface: str, count: int) -> frozenset[IPAddress]:
+    async def _assign_any(self, interface: str, count: int) -> frozenset[IPAddress | IPNetwork]:
         operation = "AssignPrivateIpAddresses"
         reply = await self._ec2.call(
             operation,
@@ -157,13 +157,15 @@ class AwsDriver:
             NetworkInterfaceId=interface,
             SecondaryPrivateIpAddressCount=count,
         )
-        added = frozenset[IPAddress](item.private_ip_address for item in reply.assigned_private_ip_addresses)
+        added = frozenset[IPAddress | IPNetwork](
+            item.private_ip_address for item in reply.assigned_private_ip_addresses
+        )
         if len(added) != count:
             message = f"asked for {count} addresses of {interface}, the reply names {len(added)}"
             raise UnknownOutcome(provider=errors.PROVIDER, operation=operation, code="MalformedReply", message=message)
         return added
 
-    async def _assign_exactly(self, interface: str, want: AddressRequest) -> frozenset[IPAddress]:
+    async def _assign_exactly(self, interface: str, want: AddressRequest) -> frozenset[IPAddress | IPNetwork]:
         try:
             await self._ec2.call(
                 "AssignPrivateIpAddresses",

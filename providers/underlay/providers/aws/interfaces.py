@@ -18,7 +18,7 @@ from underlay.core.cloud.errors import (
     NotFound,
     Rejected,
 )
-from underlay.core.cloud.model import InterfaceRequest, InterfaceState, NetworkInterface
+from underlay.core.cloud.model import InterfaceRequest, InterfaceState, Kind, NetworkInterface
 from underlay.core.runtime.clock import Clock
 from underlay.providers.aws import convert, errors
 from underlay.providers.aws.calls import Ec2
@@ -87,8 +87,8 @@ async def _made(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> str:
     }
     if want.security_groups:
         parameters["Groups"] = list(want.security_groups)
-    if want.count:
-        parameters["SecondaryPrivateIpAddressCount"] = want.count
+    if count := want.wanted.get(Kind.IPV4, 0):
+        parameters["SecondaryPrivateIpAddressCount"] = count
     try:
         reply = await ec2.call("CreateNetworkInterface", convert.CreateReply, **parameters)
     except Exhausted as error:
