@@ -25,11 +25,12 @@ from underlay.core.cloud.model import (
 from underlay.core.cloud.registry import ProviderSettings
 from underlay.core.errors import InvalidInput
 from underlay.core.identity import InstanceId, InterfaceId
+from underlay.core.runtime.sharing import Batch, SingleFlight
 from underlay.providers.aws import convert, errors, interfaces
-from underlay.providers.aws.calls import Ec2
+from underlay.providers.aws.calls import FILTER_VALUES, Ec2
 
 _PROVIDER_ID = re.compile(r"aws:///[a-z0-9-]+/(i-[0-9a-f]+)")
-_FILTER_VALUES = 200
+_READS_APART_SECONDS = 0.25
 _LAG_ATTEMPTS = 5
 _LAG_FIRST_PAUSE_SECONDS = 0.25
 
@@ -44,6 +45,10 @@ class AwsDriver:
         self._ec2 = Ec2(settings)
         self._clock = settings.gate.clock
         self._limits: dict[str, Limits] = {}
+        self._reading_limits: SingleFlight[str, Limits] = SingleFlight()
+        self._single_instances = Batch(
+            self._instances_by_id, clock=self._clock, gap_seconds=_READS_APART_SECONDS, most=FILTER_VALUES
+        )
 
     def instance_id(self, provider_id: str) -> InstanceId:
         """``aws:///eu-central-1a/i-0abc`` → ``i-0abc``."""
@@ -54,25 +59,22 @@ class AwsDriver:
     async def limits(self, instance_type: str) -> Limits:
         """From DescribeInstanceTypes, once per type."""
         if instance_type not in self._limits:
-            reply = await self._ec2.call("DescribeInstanceTypes", convert.TypesReply, InstanceTypes=[instance_type])
-            if not reply.instance_types:
-                message = f"{instance_type} is no instance type of this region"
-                raise errors.not_found("DescribeInstanceTypes", "InvalidInstanceType", message)
-            self._limits[instance_type] = convert.limits(reply.instance_types[0])
+            limits = await self._reading_limits.get(instance_type, lambda: self._read_limits(instance_type))
+            self._limits[instance_type] = limits
         return self._limits[instance_type]
 
     async def instance(self, instance: InstanceId) -> Instance:
-        """The machine first, so that one that does not exist costs one call."""
-        if found := await self.instances([instance]):
-            return found[0]
+        """By a read that is shared with whoever else asks for one: however many nodes start, 200 cost two calls."""
+        if (found := await self._single_instances.get(instance)) is not None:
+            return found
         raise errors.not_found("DescribeInstances", "InvalidInstanceID.NotFound", f"{instance} does not exist")
 
     async def instances(self, ids: Collection[InstanceId]) -> Sequence[Instance]:
         """By id, with their interfaces in as many calls as there are pages."""
         found: list[Instance] = []
         ordered = sorted(ids)
-        for start in range(0, len(ordered), _FILTER_VALUES):
-            found += await self._instances(ordered[start : start + _FILTER_VALUES])
+        for start in range(0, len(ordered), FILTER_VALUES):
+            found += await self._instances(ordered[start : start + FILTER_VALUES])
         return found
 
     async def subnets(self, query: SubnetQuery) -> Sequence[Subnet]:
@@ -137,6 +139,16 @@ class AwsDriver:
     async def close(self) -> None:
         """Ends connections and threads."""
         await self._ec2.close()
+
+    async def _read_limits(self, instance_type: str) -> Limits:
+        reply = await self._ec2.call("DescribeInstanceTypes", convert.TypesReply, InstanceTypes=[instance_type])
+        if not reply.instance_types:
+            message = f"{instance_type} is no instance type of this region"
+            raise errors.not_found("DescribeInstanceTypes", "InvalidInstanceType", message)
+        return convert.limits(reply.instance_types[0])
+
+    async def _instances_by_id(self, ids: Sequence[InstanceId]) -> dict[InstanceId, Instance]:
+        return {instance.id: instance for instance in await self._instances(ids)}
 
     async def _instances(self, ids: Sequence[str]) -> list[Instance]:
         pages = await self._ec2.pages("DescribeInstances", convert.ReservationPage, {"instance-id": ids})
