@@ -34,6 +34,7 @@ from underlay.core.runtime.checkpoints import Checkpoint, passing
 from underlay.core.runtime.clock import RealClock
 from underlay.operator.main import lead, run
 from underlay.operator.providers import Providers
+from underlay.operator.removal import Removal
 from underlay.operator.settings import Settings
 
 REGION = "us-east-1"
@@ -205,6 +206,8 @@ class Site:
             for pool in await self.pools(node):
                 await _gone(self.client.delete(SpiderIPPool, pool.metadata.name))
         for kind, name, namespace in self._objects:
+            if kind is SpiderNetworkProvider:  # no operator is left that would let it go
+                await _gone(self.client.merge_patch(kind, name, {"metadata": {"finalizers": None}}))
             await _gone(self.client.delete(kind, name, namespace))
 
 
@@ -328,7 +331,7 @@ async def agent(site: Site, node: str) -> AsyncIterator[StandInAgent]:
 async def lead_site(site: Site, settings: Settings, checkpoint: Checkpoint) -> None:
     """The operator without Lease and kopf, serving the site's own provider only: many can run in one process."""
 
-    async def hear(providers: Providers, heard: asyncio.Event) -> None:
+    async def hear(providers: Providers, _removal: Removal, heard: asyncio.Event) -> None:
         await providers.put(await site.client.get(SpiderNetworkProvider, site.name))
         heard.set()
         await asyncio.Event().wait()

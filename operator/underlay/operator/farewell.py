@@ -52,13 +52,18 @@ class Farewells:
                 return advise(error).retry_seconds
             if not gone:
                 return self._settle
+        await self.erase(network)
+        return None
+
+    async def erase(self, network: SpiderNodeNetwork) -> None:
+        """The node's pools and its SpiderNodeNetwork go."""
+        name = network.metadata.name
         for pool in self._pools.of(name):
             await self._pools.delete(pool)
         self._step(WarmStep.FAREWELL_POOLS_DELETED)
         with contextlib.suppress(kube_errors.NotFound):
             await self._client.delete(SpiderNodeNetwork, name, uid=network.metadata.uid)
         self._step(WarmStep.FAREWELL_DONE)
-        return None
 
 
 async def _is_gone(provider: Provider, provider_id: str) -> bool:

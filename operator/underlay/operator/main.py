@@ -36,6 +36,7 @@ from underlay.operator.collector import Collector
 from underlay.operator.gate import SteppedGate
 from underlay.operator.metrics import Metrics, exported
 from underlay.operator.providers import Providers, close_all
+from underlay.operator.removal import Removal
 from underlay.operator.reports import Reports
 from underlay.operator.settings import Settings
 from underlay.operator.warmpool import Views, WarmPool
@@ -111,7 +112,7 @@ async def lead(
     clock: Clock,
     held: Callable[[], bool],
     settings: Settings,
-    hear: Callable[[Providers, asyncio.Event], Coroutine[object, object, None]],
+    hear: Callable[[Providers, Removal, asyncio.Event], Coroutine[object, object, None]],
     metrics: Metrics | None = None,
     checkpoint: Checkpoint = passing,
     ready: Callable[[], None] = lambda: None,
@@ -168,6 +169,9 @@ async def lead(
         collected=metrics.collected,
         shortest_seconds=min(settings.settle_seconds, _COLLECT_SECONDS),
     )
+    removal = Removal(
+        client=client, clock=clock, cluster=cluster, providers=providers, settle_seconds=settings.settle_seconds
+    )
     metrics.follow(
         levels=lambda: {provider.name: provider.gate.level for provider in providers.all()},
         demands=lambda: [
@@ -188,7 +192,7 @@ async def lead(
             events=recorder.run(),
             reports=reports.run(providers),
             collector=collector.run(),
-            providers=hear(providers, heard),
+            providers=hear(providers, removal, heard),
             warmpool=_when_synced(views, heard, pool, ready),
         )
     finally:
@@ -227,7 +231,9 @@ async def _when_synced(views: Views, heard: asyncio.Event, pool: WarmPool, ready
     await pool.run()
 
 
-async def _kopf(client: KubeClient, kubeconfig: Path | None, providers: Providers, heard: asyncio.Event) -> None:
+async def _kopf(
+    client: KubeClient, kubeconfig: Path | None, providers: Providers, removal: Removal, heard: asyncio.Event
+) -> None:
     """Kopf, in a thread and loop of its own: on its way out it would wait for every task it finds in ours.
 
     It does not say when it has told of all that exists, so these are listed first.
@@ -235,9 +241,11 @@ async def _kopf(client: KubeClient, kubeconfig: Path | None, providers: Provider
     existing = await client.list(SpiderNetworkProvider)
     await asyncio.gather(*(providers.put(provider) for provider in existing.items))
     heard.set()
-    registry = handlers.registry(providers, asyncio.get_running_loop())
-    # Otherwise a line for every event of every object.
-    stdlib_logging.getLogger("kopf.objects").setLevel(stdlib_logging.WARNING)
+    registry = handlers.registry(providers, removal, asyncio.get_running_loop())
+    # Otherwise a line for every event of every object, and an error for each look at what a removal waits for.
+    objects = stdlib_logging.getLogger("kopf.objects")
+    objects.setLevel(stdlib_logging.WARNING)
+    objects.addFilter(lambda record: "failed temporarily" not in record.getMessage())
 
     @kopf.on.login(registry=registry)
     def login(**_: object) -> kopf.ConnectionInfo:

@@ -42,12 +42,13 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeWork:
-    """One node during a round."""
+    """One node during a round. ``retiring``: what it has from the provider goes back, pods get nothing new."""
 
     node: Node
     provider: Provider
     driver: ProviderDriver
     memory: Memory
+    retiring: bool = False
 
     @property
     def name(self) -> str:

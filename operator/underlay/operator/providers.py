@@ -35,7 +35,9 @@ _SHORTEST_PROBE_SECONDS = 1.5
 
 @dataclass(slots=True, kw_only=True)
 class Provider:
-    """One provider as it is now. ``driver`` None: it cannot be loaded, ``problem`` says why."""
+    """One provider as it is now. ``driver`` None: it cannot be loaded, ``problem`` says why. ``returning``: what keeps
+    one that is being deleted.
+    """
 
     value: SpiderNetworkProvider
     gate: SteppedGate
@@ -46,6 +48,7 @@ class Provider:
     subnets_read: float = float("-inf")
     queries: set[tuple[SubnetId, ...]] = field(default_factory=set)
     blocked_until: dict[SubnetId, float] = field(default_factory=dict)
+    returning: str = ""
 
     @property
     def name(self) -> str:
@@ -115,13 +118,40 @@ class Providers:
         """Every provider, by name."""
         return tuple(self._providers[name] for name in sorted(self._providers))
 
+    def serving(self, node: Node, recorded: str) -> tuple[Provider | None, bool]:
+        """Who serves a node, and whether only to take back what it gave.
+
+        ``recorded``: the provider that the node's SpiderNodeNetwork names, "" without one. It takes back when it is
+        being deleted, or when neither it nor another one selects the node any more; another one comes after that.
+        """
+        chosen, had = self.of_node(node), self._providers.get(recorded)
+        if had is not None and (chosen is None or had.value.metadata.deletion_timestamp is not None):
+            return had, True
+        return chosen, False
+
     def of_node(self, node: Node) -> Provider | None:
-        """The provider that serves a node: the first by name whose selector matches and that is not being deleted."""
+        """The provider that selects a node: the first by name whose selector matches and that is not being deleted."""
         for provider in self.all():
             alive = provider.value.metadata.deletion_timestamp is None
             if alive and selects(provider.value.spec.node_selector, node.metadata.labels):
                 return provider
         return None
+
+    def sharing(self, provider: Provider) -> tuple[Provider, ...]:
+        """The other providers of the same account and region that stay."""
+        return tuple(
+            other
+            for other in self.all()
+            if other.gate is provider.gate
+            and other.name != provider.name
+            and other.value.metadata.deletion_timestamp is None
+        )
+
+    def tell_returning(self, provider: Provider, text: str) -> None:
+        """What keeps a provider that is being deleted."""
+        if text != provider.returning:
+            provider.returning = text
+            self._changed(provider.name)
 
     async def put(self, value: SpiderNetworkProvider) -> None:
         """Takes over a new or changed provider; a change of its status or metadata alone loads nothing anew."""

@@ -27,6 +27,14 @@ class Records:
     def __init__(self, client: KubeClient) -> None:
         self._client = client
 
+    async def exists(self, name: str) -> bool:
+        """There is a live SpiderNodeNetwork of that name."""
+        try:
+            await self._client.get(SpiderNodeNetwork, name)
+        except kube_errors.NotFound:
+            return False
+        return True
+
     async def open(self, node: Node, provider: Provider) -> SpiderNodeNetwork:
         """The node's live SpiderNodeNetwork, with the spec its Node and provider ask for.
 

@@ -26,6 +26,8 @@ _QUIET_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
 BREAKER = "Breaker"
 """Condition of a provider: True while calls are held back."""
+RETURNED = "Returned"
+"""Condition of a provider that is being deleted: False while something of it is left."""
 # The breaker recovers by the mere passing of time, too.
 _BREAKER_SECONDS = 5.0
 # One that hangs must not keep the others' conditions waiting.
@@ -142,6 +144,8 @@ class Reports:
             had = set_condition(had, "Ready", "True", "Usable", text, now, generation)
         else:
             had = set_condition(had, "Ready", "False", problem.reason, problem.message, now, generation)
+        if provider.returning:
+            had = set_condition(had, RETURNED, "False", "Returning", provider.returning, now, generation)
         if level or any(condition.type == BREAKER for condition in had):
             reason = {Level.NORMAL: "Normal", Level.NO_RELEASE: "NoRelease", Level.NO_CALLS: "NoCalls"}[level]
             had = set_condition(

@@ -33,7 +33,7 @@ from underlay.operator.farewell import Farewells
 from underlay.operator.nodepools import NodePools
 from underlay.operator.nodework import Memory, NodeWork
 from underlay.operator.providers import Provider, Providers
-from underlay.operator.reconcile import fences
+from underlay.operator.reconcile import fences, retiring
 from underlay.operator.reconcile import status as render
 from underlay.operator.reconcile.advice import advise
 from underlay.operator.reconcile.demand import Need, need
@@ -149,10 +149,11 @@ class WarmPool:
         if node is None or node.metadata.deletion_timestamp is not None:
             await self._farewell(name)
             return
-        provider = self._providers.of_node(node)
+        recorded = self._views.networks.store.get(None, name)
+        provider, leaving = self._providers.serving(node, recorded.spec.provider if recorded else "")
         if provider is None or not node.spec.provider_id:
             return
-        memory = await self._remember(node, provider)
+        memory = await self._remember(node, provider, leaving=leaving)
         if memory is None:
             return
         if memory.served_by is not provider:
@@ -164,7 +165,7 @@ class WarmPool:
             return
         if provider.driver is None:
             return
-        work = NodeWork(node=node, provider=provider, driver=provider.driver, memory=memory)
+        work = NodeWork(node=node, provider=provider, driver=provider.driver, memory=memory, retiring=leaving)
         try:
             busy = await self._serve(work)
         except (kube_errors.KubeError, LeaseNotHeld):
@@ -196,7 +197,7 @@ class WarmPool:
         """The round of a node of which all is known."""
         memory, name = work.memory, work.name
         limits = await work.driver.limits(work.known.instance.type)
-        memory.need = need(self._views.pods.store.by("node", name), self._pools.of(name))
+        memory.need = need([] if work.retiring else self._views.pods.store.by("node", name), self._pools.of(name))
         view = await self._view(work, limits, memory.need)
         began = self._clock.monotonic()
         memory.plan = decided = plan(view)
@@ -216,7 +217,7 @@ class WarmPool:
             if (wait := memory.surplus_since + delay - now) > 0:
                 self._queue.add_after(name, wait)
         if not decided.actions:
-            return False
+            return work.retiring and await self._retire(work)
         if now < memory.act_at:
             self._queue.add_after(name, memory.act_at - now)
             return False
@@ -225,12 +226,15 @@ class WarmPool:
 
     async def _view(self, work: NodeWork, limits: Limits, needed: Need) -> NodeView:
         memory, spec = work.memory, work.provider.value.spec
+        interfaces, addresses = spec.interfaces, spec.addresses
+        if work.retiring:
+            interfaces, addresses = retiring.interfaces(interfaces), retiring.addresses(addresses)
         return NodeView(
             instance=work.known.instance,
             limits=work.capped(limits),
             cluster=self._cluster,
-            interface_policy=spec.interfaces,
-            addresses=spec.addresses,
+            interface_policy=interfaces,
+            addresses=addresses,
             subnets=await self._providers.candidates(work.provider, work.known.instance),
             pods=needed.pods,
             cooling=work.cooling,
@@ -263,13 +267,26 @@ class WarmPool:
             self._recorder.event(reference(work.node), "Warning", render.LIMIT_REACHED, text)
         memory.lacks = lacks
 
-    async def _remember(self, node: Node, provider: Provider) -> Memory | None:
+    async def _retire(self, work: NodeWork) -> bool:
+        """Its last trace goes once nothing is left; True: it has gone, another provider may come."""
+        memory, name = work.memory, work.name
+        if not retiring.is_returned(memory.network, work.known.instance, self._cluster):
+            return False
+        await self._farewells.erase(memory.network)
+        self._memories.pop(name, None)
+        self._log.info("node.retired", node=name, provider=work.provider.name)
+        return True
+
+    async def _remember(self, node: Node, provider: Provider, *, leaving: bool) -> Memory | None:
         """The node's memory; its SpiderNodeNetwork is as new as our own last write and the reflector's copy.
 
-        None: the object is that of an earlier machine, which has to be gone first.
+        None: the object is that of an earlier machine, which has to be gone first; or there is none to take back from.
         """
         name = node.metadata.name
         memory = self._memories.get(name)
+        if leaving and (memory is None or memory.lost) and not await self._records.exists(name):
+            self._memories.pop(name, None)
+            return None
         if memory is None:
             self._step(WarmStep.NETWORK_OPENING)
             network = await self._records.open(node, provider)

@@ -5,6 +5,7 @@ demand    pods, pools → how many addresses a node needs
 subnets   which subnets a new interface may be made in, best first
 pools     interfaces of a node → its SpiderIPPools
 fences    releases under way → what may be taken out of pools, unassigned, reported done
+retiring  a node that its provider no longer serves → what is kept, when nothing is left
 collect   interfaces nobody claims → which of them may be deleted
 status    what is known of a node → the operator's part of its SpiderNodeNetwork
 """
