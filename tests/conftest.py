@@ -75,27 +75,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 suite = _suite(report.nodeid)
                 seconds[suite] += report.duration
                 tests[suite] += report.when == "call"
-    _tell_hits(terminalreporter)
+    _tell(terminalreporter, "hits", "crash points")
+    _tell(terminalreporter, "told", "what tests measured")
     if seconds:
         terminalreporter.section("time of each suite")
     for suite, taken in sorted(seconds.items()):
         terminalreporter.write_line(f"{taken:9.1f} s {tests[suite]:6} tests  {suite}")
 
 
-def _tell_hits(terminalreporter: pytest.TerminalReporter) -> None:
-    """What tests recorded under the name ``hits``: how often each crash point was reached, or killed at."""
+def _tell(terminalreporter: pytest.TerminalReporter, recorded_as: str, title: str) -> None:
+    """What tests recorded under a name: how often each crash point was reached, or killed at; how long a thing took."""
     told = [
         (report.nodeid, value)
         for reports in terminalreporter.stats.values()
         for report in reports
         if isinstance(report, pytest.TestReport) and report.when == "call"
         for name, value in report.user_properties
-        if name == "hits"
+        if name == recorded_as
     ]
     if told:
-        terminalreporter.section("crash points")
-    for nodeid, hits in told:
-        terminalreporter.write_line(f"{nodeid.rpartition('/')[2]}: {hits}")
+        terminalreporter.section(title)
+    for nodeid, value in told:
+        terminalreporter.write_line(f"{nodeid.rpartition('/')[2]}: {value}")
 
 
 def _suite(nodeid: str) -> str:

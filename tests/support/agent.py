@@ -9,6 +9,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
+from support.ownership import Ownership
 from underlay.core.addresses import RangeSet
 from underlay.core.api.ippool import NODE_LABEL, PoolAllocation, SpiderIPPool, render_allocations
 from underlay.core.api.kubernetes import Pod
@@ -31,11 +32,15 @@ class Fence:
 
 
 class StandInAgent:
-    """``answering`` False: releases stay unanswered. ``problems`` says what an operator must never do to an agent."""
+    """``answering`` False: releases stay unanswered. ``problems`` says what an operator must never do to an agent.
 
-    def __init__(self, client: KubeClient, node: str) -> None:
+    ``ownership`` hears of every address a pod gets or gives back.
+    """
+
+    def __init__(self, client: KubeClient, node: str, ownership: Ownership | None = None) -> None:
         self._client = client
         self._node = node
+        self._ownership = ownership or Ownership()
         self._networks = Reflector(client, SpiderNodeNetwork, fields=f"metadata.name={node}")
         self._pools = Reflector(client, SpiderIPPool, labels=f"{NODE_LABEL}={node_label_value(node)}")
         self._pods = Reflector(client, Pod, fields=f"spec.nodeName={node}")
@@ -125,7 +130,9 @@ class StandInAgent:
 
     def _claim(self) -> None:
         pods = {pod.metadata.uid: pod for pod in self._pods.store.items()}
-        self.claims = {ip: claim for ip, claim in self.claims.items() if claim[1].metadata.uid in pods}
+        for ip in [ip for ip, (_, pod) in self.claims.items() if pod.metadata.uid not in pods]:
+            del self.claims[ip]
+            self._ownership.free(ip)
         pools = {pool.metadata.name: _addresses(pool) for pool in self._pools.store.items()}
         for ip, (pool, pod) in self.claims.items():
             if ip not in pools.get(pool, frozenset({ip})):
@@ -137,6 +144,7 @@ class StandInAgent:
         ]
         for uid, (ip, name) in zip(sorted(waiting, key=lambda uid: pods[uid].metadata.name), free, strict=False):
             self.claims[ip] = (name, pods[uid])
+            self._ownership.take(ip, uid or "")
 
     async def _write_pools(self) -> None:
         for pool in list(self._pools.store.items()):

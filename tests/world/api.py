@@ -28,14 +28,14 @@ class Api:
     """One connection pool. Paths are the API's own: ``/api/v1/namespaces/default/pods``."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
-        self._http = http
+        self.http = http
 
     @classmethod
     def connect(cls, kubeconfig: Path, *, user_agent: str) -> Self:
         return cls(http_client(kubeconfig, user_agent=user_agent, timeout_seconds=10))
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self.http.aclose()
 
     async def get(self, path: str) -> Json:
         return await self._call("GET", path)
@@ -72,7 +72,7 @@ class Api:
         content = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"Content-Type": media}
         try:
-            answer = await self._http.request(method, path, content=content, headers=headers, params=params)
+            answer = await self.http.request(method, path, content=content, headers=headers, params=params)
         except httpx2.HTTPError as error:
             raise ApiError(0, f"{method} {path}: {type(error).__name__} {error}") from error
         if answer.status_code >= httpx2.codes.BAD_REQUEST:

@@ -1,0 +1,53 @@
+"""Hundreds of pods are bound within seconds."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support import operator_site
+from support.fleet import fleet_of, numbered, spread
+from support.modes import MODES, Mode
+from support.operator_site import eventually, operator
+from support.vigil import keeping_vigil
+from underlay.core.kube.client import KubeClient
+from world.api import Api
+
+if TYPE_CHECKING:
+    from conftest import ApiServer
+
+pytestmark = pytest.mark.apiserver
+
+PODS = 500
+NODES = 20
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+async def test_a_burst_of_pods_gets_an_address_each(
+    mode: Mode, client: KubeClient, apiserver: "ApiServer", api: Api, record_property: Callable[[str, object], None]
+) -> None:
+    """From no pod to 500 on 20 nodes: every pod gets exactly one address, nobody else has it at any time, and readings
+    agree in the end.
+    """
+    async with operator_site.opened(client, subnet="10.80.0.0/20") as site, fleet_of(site, api, mode) as fleet:
+        await fleet.add_provider()
+        # An m5.large has 3 interfaces of 10 addresses, 27 of them for pods.
+        await fleet.add_nodes(NODES, "m5.large")
+        async with operator(site, apiserver.kubeconfig, workers=32), fleet.stand_ins(), keeping_vigil(api):
+            await fleet.settled()
+
+            site.sim.control("DELETE", "/calls")
+            clock = asyncio.get_running_loop().time
+            began = clock()
+            await fleet.start(spread(numbered(f"{site.name}-p", PODS), fleet.nodes))
+            bound = clock() - began
+            await eventually(fleet.unserved, seconds=90)
+            served = clock() - began
+            await fleet.settled()
+
+            assert len(fleet.ownership.owners) == len(set(fleet.ownership.owners.values())) == PODS
+            calls = {operation: sum(codes.values()) for operation, codes in site.calls().items()}
+            record_property(
+                "told", f"{PODS} pods bound in {bound:.1f} s, all had addresses {served:.1f} s after the first: {calls}"
+            )

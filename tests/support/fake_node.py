@@ -1,0 +1,134 @@
+"""Nodes with the real agent on a kernel that is not one, and a runtime that makes its CNI calls as kubelet does.
+
+Cheaper than namespaces by far, so that a test can have many; journal, fences and cool-down are the agent's own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from support.fleet import Fleet
+from support.kernel import FakeKernel
+from support.node import NodeUnderTest, Refused
+from support.operator_site import end, time_passes
+from support.ownership import Ownership
+from underlay.cni.datapath.attach import HostLink, Want
+from underlay.cni.datapath.calls import Attached, Detach
+from underlay.core.api.kubernetes import Pod
+from underlay.core.identity import Mac
+from underlay.core.kube.client import KubeClient
+from underlay.core.kube.reflector import Change, Reflector, Removed
+
+_LOOK_SECONDS = 0.2
+
+
+class OwnedKernel(FakeKernel):
+    """Tells ``ownership`` which pod has which address, as its namespace gets or loses it.
+
+    Namespaces are named ``<pod's UID>.<attempt>``.
+    """
+
+    def __init__(self, ownership: Ownership) -> None:
+        super().__init__({})
+        self._ownership = ownership
+
+    async def attach(self, want: Want) -> Attached:
+        done = await super().attach(want)
+        for address in want.addresses:
+            self._ownership.take(str(address.ip), pod_of(want.netns))
+        return done
+
+    async def detach(self, gone: Detach) -> None:
+        if gone.netns is not None and (there := self.interfaces.get((gone.netns, gone.ifname))):
+            for address in there.addresses:
+                self._ownership.free(str(address.ip))
+        await super().detach(gone)
+
+    def plug(self, macs: Iterable[str]) -> None:
+        """The machine's interfaces, as the cloud has them now."""
+        wanted = {Mac(mac) for mac in macs}
+        self.host = {mac: link for mac, link in self.host.items() if mac in wanted}
+        for mac in sorted(wanted - self.host.keys()):
+            index = max((link.index for link in self.host.values()), default=1) + 1
+            self.host[mac] = HostLink(index=index, name=f"eth{index}", mac=mac, mtu=9001, up=False)
+
+
+class Kubelet:
+    """Every pod bound to the node gets a sandbox and an ADD until one succeeds, and a DEL when it is gone."""
+
+    def __init__(self, node: NodeUnderTest, client: KubeClient) -> None:
+        self._node = node
+        self._pods = Reflector(client, Pod, fields=f"spec.nodeName={node.name}")
+        self._leaving: dict[str, asyncio.Event] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._pods.subscribe(lambda change: self._hear(change, tasks))
+            tasks.create_task(self._pods.run())
+
+    def _hear(self, change: Change[Pod], tasks: asyncio.TaskGroup) -> None:
+        uid = change.object.metadata.uid or ""
+        if isinstance(change, Removed):
+            self._leaving.setdefault(uid, asyncio.Event()).set()
+        elif uid not in self._leaving:
+            self._leaving[uid] = asyncio.Event()
+            tasks.create_task(self._live(change.object.metadata.name.removeprefix(f"{self._node.name}-"), uid))
+
+    async def _live(self, pod: str, uid: str) -> None:
+        attempt, leaving = 0, self._leaving[uid]
+        while not leaving.is_set():
+            try:
+                await self._node.add(pod, f"{uid}.{attempt}")
+                break
+            except Refused:
+                await self._node.delete(pod, f"{uid}.{attempt}")
+                attempt += 1
+                await time_passes(_LOOK_SECONDS)
+        else:
+            return
+        await leaving.wait()
+        await self._node.delete(pod, f"{uid}.{attempt}")
+
+
+def pod_of(netns: str) -> str:
+    """The UID in a namespace's path."""
+    return Path(netns).name.rpartition(".")[0]
+
+
+@asynccontextmanager
+async def real_agents(fleet: Fleet, kubeconfig: Path, folder: Path) -> AsyncIterator[dict[str, NodeUnderTest]]:
+    """An agent and a kubelet for each node of the fleet. Pods must be named ``<node>-<anything>``."""
+    nodes = {}
+    async with AsyncExitStack() as stack:
+        for number, name in enumerate(fleet.nodes):
+            nodes[name] = node = NodeUnderTest(name, fleet.site.client, kubeconfig, folder / str(number))
+            node.kernel = OwnedKernel(fleet.ownership)
+            stack.push_async_callback(node.stop)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_plug(fleet, nodes))]
+            await asyncio.gather(*(node.start() for node in nodes.values()))
+            tasks += [group.create_task(Kubelet(node, fleet.site.client).run()) for node in nodes.values()]
+            try:
+                yield nodes
+            finally:
+                for task in tasks:
+                    await end(task)
+    assert [problem for node in nodes.values() for problem in node.kernel.problems] == []
+    assert fleet.ownership.problems == []
+
+
+async def _plug(fleet: Fleet, nodes: dict[str, NodeUnderTest]) -> None:
+    """What a fabric does: attached interfaces appear on their machines."""
+    machines = fleet.site.nodes
+    while True:
+        table = await asyncio.to_thread(fleet.site.sim.control, "GET", "/table")
+        macs: dict[str, list[str]] = {}
+        for row in table["interfaces"]:
+            if row["attachment"] and row["attachment"]["state"] == "attached":
+                macs.setdefault(row["attachment"]["instance"], []).append(row["mac"])
+        for name, node in nodes.items():
+            assert isinstance(node.kernel, OwnedKernel)
+            node.kernel.plug(macs.get(machines[name], []))
+        await time_passes(_LOOK_SECONDS)

@@ -1,0 +1,45 @@
+"""What a provider can be asked for, as cases of tests: what the product serves, so that a new mode joins by itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from underlay.core.api.networkprovider import SpiderNetworkProviderSpec
+from underlay.core.errors import InvalidInput
+from underlay.operator.reconcile import support
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """``whole``: addresses come in prefixes, so that a node may have more than it aims at."""
+
+    name: str
+    addresses: Mapping[str, object]
+    whole: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+KNOWN = (
+    Mode(name="secondary", addresses={"mode": "secondaryIP"}),
+    Mode(name="prefix", addresses={"mode": "prefix"}, whole=True),
+    Mode(name="auto", addresses={"mode": "auto"}, whole=True),
+    Mode(name="ipv6", addresses={"mode": "secondaryIP", "families": ["ipv6"]}),
+    Mode(name="dual", addresses={"mode": "secondaryIP", "families": ["ipv4", "ipv6"]}),
+)
+
+
+def _served(mode: Mode) -> bool:
+    spec = msgspec.convert({"driver": "aws", "addresses": dict(mode.addresses)}, SpiderNetworkProviderSpec)
+    try:
+        support.check(spec)
+    except InvalidInput:
+        return False
+    return True
+
+
+MODES = tuple(mode for mode in KNOWN if _served(mode))
+"""Those that a provider may be given today."""
+IPV4 = tuple(mode for mode in MODES if mode.addresses.get("families", ["ipv4"]) == ["ipv4"])
