@@ -268,6 +268,7 @@ def settings_for(site: Site, kubeconfig: Path, **changes: object) -> Settings:
         retry_seconds=0.5,
         call_seconds=2,
         settle_seconds=SETTLE_SECONDS,
+        subnet_seconds=3,
         workers=4,
     )
     return msgspec.structs.replace(chosen, **changes)

@@ -148,6 +148,7 @@ async def lead(
         ),
         changed=reports.changed,
         nodes_of=lambda name: sum(network.spec.provider == name for network in views.networks.store.items()),
+        subnet_seconds=settings.subnet_seconds,
     )
     pool = WarmPool(
         client=client,

@@ -26,8 +26,6 @@ from underlay.operator.reconcile import subnets as subnet_choice
 from underlay.operator.reconcile import support
 from underlay.operator.reconcile.advice import Advice, SecretUnreadable, advise
 
-_SUBNETS_FRESH_SECONDS = 60.0
-_SUBNET_BLOCK_SECONDS = 60.0
 # A person waits for the condition; whatever takes longer is told as unreachable and tried again.
 _PROBE_SECONDS = 4.0
 _SHORTEST_PROBE_SECONDS = 1.5
@@ -80,8 +78,9 @@ class Providers:
 
     ``changed`` is called with a provider's name when something to report changed, subscribers when nodes may be served
     differently; ``nodes_of`` counts the nodes of a provider. Providers of one account and region share their gate,
-    which counts under the name of the first. Loading spans calls, so each load is of what was wanted when it began, and
-    is thrown away if that has changed.
+    which counts under the name of the first. An exhausted subnet is left alone for ``subnet_seconds``, no free count is
+    older. Loading spans calls, so each load is of what was wanted when it began, and is thrown away if that has
+    changed.
     """
 
     def __init__(
@@ -93,12 +92,14 @@ class Providers:
         make_gate: Callable[[str, Callable[[], None]], SteppedGate],
         changed: Callable[[str], None],
         nodes_of: Callable[[str], int],
+        subnet_seconds: float = 60.0,
     ) -> None:
         self._client = client
         self._clock = clock
         self._cluster = cluster
         self._make_gate = make_gate
         self._changed = changed
+        self._subnet_seconds = subnet_seconds
         self._subscribers: list[Callable[[], None]] = []
         self._gates: dict[tuple[str, ...], SteppedGate] = {}
         self.nodes_of = nodes_of
@@ -263,7 +264,7 @@ class Providers:
         selector = provider.value.spec.subnets
         asked = subnet_choice.query(selector, instance)
         now = self._clock.monotonic()
-        if asked.ids not in provider.queries or now - provider.subnets_read > _SUBNETS_FRESH_SECONDS:
+        if asked.ids not in provider.queries or now - provider.subnets_read > self._subnet_seconds:
             await self._read_subnets(provider, asked)
         fitting = [
             subnet
@@ -281,7 +282,7 @@ class Providers:
 
     def block(self, provider: Provider, error: Exhausted) -> None:
         """Nothing is asked of an exhausted subnet for a while, by any node."""
-        provider.blocked_until[SubnetId(error.subnet)] = self._clock.monotonic() + _SUBNET_BLOCK_SECONDS
+        provider.blocked_until[SubnetId(error.subnet)] = self._clock.monotonic() + self._subnet_seconds
         provider.subnets_read = float("-inf")
         self._changed(provider.name)
 

@@ -14,6 +14,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     ``resync_seconds``: a node is read again from the cloud at least this often. ``lease_seconds``, ``renew_seconds``
     and ``retry_seconds`` are the leader election's duration, renewal deadline and period; ``call_seconds`` bounds a
     cloud call, and must not exceed the first minus the second: what a lost leader began has ended when another begins.
+    ``subnet_seconds``: an exhausted subnet is asked again, and free counts are read again, after so long.
     """
 
     kubeconfig: Path | None = None
@@ -26,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     settle_seconds: float = 60
     resync_seconds: float = 600
     call_seconds: float = 5
+    subnet_seconds: float = 60
     workers: int = 32
     metrics_address: str = ""
     log_level: str = "info"

@@ -217,6 +217,9 @@ class WarmPool:
             if (wait := memory.surplus_since + delay - now) > 0:
                 self._queue.add_after(name, wait)
         if not decided.actions:
+            if decided.usable < decided.target:
+                # Nobody tells when others give addresses back to a subnet.
+                self._queue.add_after(name, self._settings.subnet_seconds)
             return work.retiring and await self._retire(work)
         if now < memory.act_at:
             self._queue.add_after(name, memory.act_at - now)

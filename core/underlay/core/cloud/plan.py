@@ -229,7 +229,10 @@ def _shortage(view: NodeView, site: _Site, *, lack: int, granted: int) -> str:
     limits, policy, used = view.limits, view.interface_policy, view.pods + view.cooling
     places = sum(site.spare.values()) + site.per_interface * len(site.slots)
     if granted < min(lack, places):
-        return f"subnet: {lack - granted} more addresses are wanted, no usable subnet of the node's zone has them free"
+        asked = sorted({item.subnet for item in site.serving} | {subnet.id for subnet in view.subnets})
+        where = f" (asked: {', '.join(asked)})" if asked else ""
+        more = f"{lack - granted} more addresses are wanted"
+        return f"subnet: {more}, no usable subnet of the node's zone has them free{where}"
     if granted < lack:
         return f"interface: {lack - granted} more addresses wait for an interface or address that is being released"
     if used < site.room:

@@ -1,0 +1,54 @@
+"""What fleets do when a subnet runs out of addresses, or of whole blocks."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support import operator_site
+from support.fleet import Fleet, fleet_of, numbered, spread
+from support.modes import IPV4, Mode
+from support.operator_site import eventually, operator
+from support.vigil import keeping_vigil
+from underlay.core.kube.client import KubeClient
+from world.api import Api
+
+if TYPE_CHECKING:
+    from conftest import ApiServer
+
+pytestmark = pytest.mark.apiserver
+
+
+@pytest.mark.parametrize("mode", [mode for mode in IPV4 if mode.name != "prefix"], ids=str)
+async def test_an_empty_subnet_is_told_and_its_refill_noticed(
+    mode: Mode, client: KubeClient, apiserver: "ApiServer", api: Api
+) -> None:
+    """Pods wait for a subnet that others have filled, their node and an Event name it; once others give addresses back,
+    pods get theirs without anybody's help.
+    """
+    # A /27 has 27 addresses: two machines of ours, twelve of others, so 13 for 20 pods.
+    async with operator_site.opened(client, subnet="10.80.1.0/27") as site, fleet_of(site, api, mode) as fleet:
+        await fleet.add_provider()
+        await fleet.add_nodes(2, "m5.xlarge")
+        others = [site.add_instance("t3.nano")["id"] for _ in range(12)]
+        async with operator(site, apiserver.kubeconfig), fleet.stand_ins(), keeping_vigil(api):
+            await fleet.start(spread(numbered(f"{site.name}-p", 20), fleet.nodes))
+            await eventually(partial(_untold, fleet))
+            assert await fleet.unserved()
+
+            for machine in others:
+                site.sim.control("DELETE", f"/instances/{machine}")
+            await eventually(fleet.unserved, seconds=60)
+            await fleet.settled(seconds=60)
+
+
+async def _untold(fleet: Fleet) -> str:
+    """Both the condition and an Event of a node must name the subnet."""
+    site, found = fleet.site, []
+    for node in fleet.nodes:
+        condition, events = await site.sufficient(node), await site.events(node)
+        waits = condition is not None and condition.status == "False" and site.subnet in condition.message
+        if waits and any(site.subnet in event.message for event in events):
+            return ""
+        found.append(f"{node}: {condition}, {[event.message for event in events]}")
+    return f"{site.subnet} is not named: {found}"
