@@ -5,7 +5,7 @@ Cheaper than namespaces by far, so that a test can have many; journal, fences an
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from support.fleet import Fleet
@@ -97,38 +97,68 @@ def pod_of(netns: str) -> str:
     return Path(netns).name.rpartition(".")[0]
 
 
+class Machines:
+    """The running machines of a fleet's nodes, each with its agent and kubelet."""
+
+    def __init__(self, fleet: Fleet, kubeconfig: Path, folder: Path, tasks: asyncio.TaskGroup) -> None:
+        self._fleet = fleet
+        self._kubeconfig = kubeconfig
+        self._folder = folder
+        self._tasks = tasks
+        self._kubelets: dict[str, asyncio.Task[None]] = {}
+        self._made = 0
+        self._kernels: list[OwnedKernel] = []
+        self.nodes: dict[str, NodeUnderTest] = {}
+
+    async def start(self, name: str) -> None:
+        """A machine that remembers nothing takes the node's name."""
+        self._made += 1
+        node = NodeUnderTest(name, self._fleet.site.client, self._kubeconfig, self._folder / str(self._made))
+        node.kernel = kernel = OwnedKernel(self._fleet.ownership)
+        self._kernels.append(kernel)
+        self.nodes[name] = node
+        await node.start()
+        self._kubelets[name] = self._tasks.create_task(Kubelet(node, self._fleet.site.client).run())
+
+    async def unplug(self, name: str) -> None:
+        """Whatever ran on it is no more."""
+        node = self.nodes.pop(name)
+        await end(self._kubelets.pop(name))
+        await node.stop()
+        for address in node.kernel.addresses():
+            self._fleet.ownership.free(str(address))
+
+    async def plug(self) -> None:
+        """What a fabric does, until cancelled: attached interfaces appear on their machines."""
+        while True:
+            table = await asyncio.to_thread(self._fleet.site.sim.control, "GET", "/table")
+            macs: dict[str, list[str]] = {}
+            for row in table["interfaces"]:
+                if row["attachment"] and row["attachment"]["state"] == "attached":
+                    macs.setdefault(row["attachment"]["instance"], []).append(row["mac"])
+            for name, node in self.nodes.items():
+                assert isinstance(node.kernel, OwnedKernel)
+                node.kernel.plug(macs.get(self._fleet.site.nodes[name], []))
+            await time_passes(_LOOK_SECONDS)
+
+    @property
+    def problems(self) -> list[str]:
+        return [problem for kernel in self._kernels for problem in kernel.problems]
+
+
 @asynccontextmanager
-async def real_agents(fleet: Fleet, kubeconfig: Path, folder: Path) -> AsyncIterator[dict[str, NodeUnderTest]]:
-    """An agent and a kubelet for each node of the fleet. Pods must be named ``<node>-<anything>``."""
-    nodes = {}
-    async with AsyncExitStack() as stack:
-        for number, name in enumerate(fleet.nodes):
-            nodes[name] = node = NodeUnderTest(name, fleet.site.client, kubeconfig, folder / str(number))
-            node.kernel = OwnedKernel(fleet.ownership)
-            stack.push_async_callback(node.stop)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_plug(fleet, nodes))]
-            await asyncio.gather(*(node.start() for node in nodes.values()))
-            tasks += [group.create_task(Kubelet(node, fleet.site.client).run()) for node in nodes.values()]
-            try:
-                yield nodes
-            finally:
-                for task in tasks:
-                    await end(task)
-    assert [problem for node in nodes.values() for problem in node.kernel.problems] == []
+async def real_agents(fleet: Fleet, kubeconfig: Path, folder: Path) -> AsyncIterator[Machines]:
+    """A machine for each node of the fleet. Pods must be named ``<node>-<anything>``."""
+    async with asyncio.TaskGroup() as group:
+        machines = Machines(fleet, kubeconfig, folder, group)
+        plugging = group.create_task(machines.plug())
+        try:
+            await asyncio.gather(*map(machines.start, fleet.nodes))
+            yield machines
+        finally:
+            for task in (plugging, *machines._kubelets.values()):
+                await end(task)
+            for node in machines.nodes.values():
+                await node.stop()
+    assert machines.problems == []
     assert fleet.ownership.problems == []
-
-
-async def _plug(fleet: Fleet, nodes: dict[str, NodeUnderTest]) -> None:
-    """What a fabric does: attached interfaces appear on their machines."""
-    machines = fleet.site.nodes
-    while True:
-        table = await asyncio.to_thread(fleet.site.sim.control, "GET", "/table")
-        macs: dict[str, list[str]] = {}
-        for row in table["interfaces"]:
-            if row["attachment"] and row["attachment"]["state"] == "attached":
-                macs.setdefault(row["attachment"]["instance"], []).append(row["mac"])
-        for name, node in nodes.items():
-            assert isinstance(node.kernel, OwnedKernel)
-            node.kernel.plug(macs.get(machines[name], []))
-        await time_passes(_LOOK_SECONDS)
