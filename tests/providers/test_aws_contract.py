@@ -66,7 +66,9 @@ class Ec2Cloud:
     tiny_free: int
     zone: str = ZONE
     type: str = "t3.medium"
-    limits: Limits = field(default_factory=lambda: Limits(interfaces=3, ipv4_per_interface=6, ipv6_per_interface=6))
+    limits: Limits = field(
+        default_factory=lambda: Limits(interfaces=3, ipv4_per_interface=6, ipv6_per_interface=6, prefixes=True)
+    )
     writes: Mapping[str, Sequence[str]] = field(
         default_factory=lambda: {
             "create_interface": (

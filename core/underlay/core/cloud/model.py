@@ -105,13 +105,15 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet:
-    """``free`` None: the cloud does not say. ``gateways`` per family as the cloud routes (AWS: first host address)."""
+    """``free`` None: the cloud does not say. ``gateways``: one for each of ``cidrs``, None where only router
+    advertisements tell it.
+    """
 
     id: SubnetId
     zone: str
     network: str
     cidrs: tuple[IPNetwork, ...]
-    gateways: tuple[IPAddress, ...]
+    gateways: tuple[IPAddress | None, ...]
     free: int | None
     tags: Mapping[str, str]
 
@@ -186,7 +188,8 @@ class InterfaceRequest:
 class AddressRequest:
     """``count`` of ``kind`` of the cloud's choice, or exactly ``addresses`` (single ones of one family).
 
-    ``reassign``: take ``addresses`` from whichever interface of the subnet has them, in one step.
+    ``reassign``: take ``addresses`` from whichever interface of the subnet has them. Never do two have one at a time;
+    where the cloud cannot move it in one step, there is a moment in which nobody has it.
     """
 
     kind: Kind = Kind.IPV4

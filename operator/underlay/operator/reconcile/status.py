@@ -39,16 +39,22 @@ def limits_status(limits: Limits) -> LimitsStatus:
 def interface_status(interface: NetworkInterface, subnets: Mapping[SubnetId, Subnet]) -> InterfaceStatus:
     """One interface; its subnet must be among ``subnets``."""
     subnet = subnets[interface.subnet]
-    place = next(index for index, cidr in enumerate(subnet.cidrs) if cidr.version == 4)
+    # The first block of a family; a gateway that the cloud does not tell is learnt on the node.
+    pairs = reversed(list(zip(subnet.cidrs, subnet.gateways, strict=True)))
+    of_family = {cidr.version: (str(cidr), str(gateway) if gateway else "") for cidr, gateway in pairs}
+    (ipv4_cidr, ipv4_gateway), (ipv6_cidr, ipv6_gateway) = (of_family.get(family, ("", "")) for family in (4, 6))
     return InterfaceStatus(
         id=interface.id,
         mac=interface.mac,
         device_index=-1 if interface.device_index is None else interface.device_index,
+        network_card=interface.network_card,
         primary=interface.primary,
         state=interface.state,
         subnet=interface.subnet,
-        ipv4_cidr=str(subnet.cidrs[place]),
-        ipv4_gateway=str(subnet.gateways[place]),
+        ipv4_cidr=ipv4_cidr,
+        ipv4_gateway=ipv4_gateway,
+        ipv6_cidr=ipv6_cidr,
+        ipv6_gateway=ipv6_gateway,
         primary_address=str(interface.primary_address),
         addresses=[str(address) for address in sorted(interface.addresses, key=lambda item: (item.version, int(item)))],
         prefixes=[str(prefix) for prefix in sorted(interface.prefixes, key=str)],

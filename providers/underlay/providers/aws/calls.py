@@ -29,6 +29,7 @@ _RESOURCE_WRITE = Rate(burst=100, refill_per_second=5)
 _OTHER_WRITE = Rate(burst=50, refill_per_second=5)
 
 RATES: Mapping[str, Rate] = {
+    "AssignIpv6Addresses": _RESOURCE_WRITE,
     "AssignPrivateIpAddresses": _RESOURCE_WRITE,
     "AttachNetworkInterface": _OTHER_WRITE,
     "CreateNetworkInterface": _RESOURCE_WRITE,
@@ -39,6 +40,7 @@ RATES: Mapping[str, Rate] = {
     "DescribeSubnets": _READ,
     "DetachNetworkInterface": _OTHER_WRITE,
     "ModifyNetworkInterfaceAttribute": _RESOURCE_WRITE,
+    "UnassignIpv6Addresses": _OTHER_WRITE,
     "UnassignPrivateIpAddresses": _RESOURCE_WRITE,
 }
 IMPLIED_PERMISSIONS = frozenset({"CreateTags"})

@@ -4,7 +4,7 @@ The Structs name the fields that are read; a reply that lacks one is refused wit
 guessed.
 """
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,9 +13,10 @@ from underlay.core.cloud.model import (
     Instance,
     InstanceState,
     InterfaceState,
+    IPAddress,
+    IPNetwork,
     Limits,
     NetworkInterface,
-    Subnet,
 )
 from underlay.core.identity import InstanceId, InterfaceId, Mac, SubnetId
 
@@ -37,62 +38,85 @@ _INSTANCE = {
 }
 
 
-class _Reply(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+_ORDINARY = frozenset({"interface", "efa"})
+"""Interface types that a user makes and changes; every other is made or run by a service of AWS."""
+_HANDS_OFF = ("node.k8s.amazonaws.com/no_manage", "true")
+"""The tag by which EKS's own tools, too, leave an interface alone."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """A part of a reply; fields not named are ignored."""
 
 
-class _Tag(_Reply, frozen=True, kw_only=True):
+class Tag(Reply, frozen=True, kw_only=True):
+    """Tag."""
+
     key: str
     value: str = ""
 
 
-class _PrivateAddress(_Reply, frozen=True, kw_only=True):
+class _PrivateAddress(Reply, frozen=True, kw_only=True):
     private_ip_address: IPv4Address
     primary: bool = False
 
 
-class _Prefix(_Reply, frozen=True, kw_only=True):
+class _Prefix(Reply, frozen=True, kw_only=True):
     ipv4_prefix: IPv4Network
 
 
-class _Group(_Reply, frozen=True, kw_only=True):
+class _Ipv6Address(Reply, frozen=True, kw_only=True):
+    ipv6_address: IPv6Address
+    is_primary_ipv6: bool = False
+
+
+class _Ipv6Prefix(Reply, frozen=True, kw_only=True):
+    ipv6_prefix: IPv6Network
+
+
+class _Group(Reply, frozen=True, kw_only=True):
     group_id: str
 
 
-class EniAttachment(_Reply, frozen=True, kw_only=True):
+class EniAttachment(Reply, frozen=True, kw_only=True):
     """NetworkInterfaceAttachment."""
 
     attachment_id: str
     device_index: int
     instance_id: str = ""
+    instance_owner_id: str = ""
     network_card_index: int = 0
     status: str = "attached"
     delete_on_termination: bool = False
 
 
-class Eni(_Reply, frozen=True, kw_only=True):
+class Eni(Reply, frozen=True, kw_only=True):
     """NetworkInterface."""
 
     network_interface_id: str
     subnet_id: str
     mac_address: str
-    private_ip_address: IPv4Address
+    owner_id: str = ""
+    interface_type: str = "interface"
+    requester_managed: bool = False
+    private_ip_address: IPv4Address | None = None
     private_ip_addresses: list[_PrivateAddress] = []
     ipv4_prefixes: list[_Prefix] = []
+    ipv6_addresses: list[_Ipv6Address] = []
+    ipv6_prefixes: list[_Ipv6Prefix] = []
     groups: list[_Group] = []
-    tag_set: list[_Tag] = []
+    tag_set: list[Tag] = []
     attachment: EniAttachment | None = None
 
 
-class _State(_Reply, frozen=True, kw_only=True):
+class _State(Reply, frozen=True, kw_only=True):
     name: str
 
 
-class _Placement(_Reply, frozen=True, kw_only=True):
+class _Placement(Reply, frozen=True, kw_only=True):
     availability_zone: str
 
 
-class Machine(_Reply, frozen=True, kw_only=True):
+class Machine(Reply, frozen=True, kw_only=True):
     """Instance."""
 
     instance_id: str
@@ -102,60 +126,78 @@ class Machine(_Reply, frozen=True, kw_only=True):
     vpc_id: str = ""
 
 
-class SubnetReply(_Reply, frozen=True, kw_only=True):
-    """Subnet."""
-
-    subnet_id: str
-    vpc_id: str
-    availability_zone: str
-    cidr_block: IPv4Network
-    available_ip_address_count: int
-    tags: list[_Tag] = []
-
-
-class _Card(_Reply, frozen=True, kw_only=True):
+class _Card(Reply, frozen=True, kw_only=True):
     network_card_index: int
     maximum_network_interfaces: int
 
 
-class _NetworkInfo(_Reply, frozen=True, kw_only=True):
+class _NetworkInfo(Reply, frozen=True, kw_only=True):
     maximum_network_interfaces: int
     ipv4_addresses_per_interface: int
     ipv6_addresses_per_interface: int = 0
-    default_network_card_index: int = 0
     network_cards: list[_Card] = []
 
 
-class TypeReply(_Reply, frozen=True, kw_only=True):
+class TypeReply(Reply, frozen=True, kw_only=True):
     """InstanceTypeInfo."""
 
     instance_type: str
+    bare_metal: bool = False
+    hypervisor: str = ""
     network_info: _NetworkInfo
 
 
-class Nothing(_Reply, frozen=True, kw_only=True):
+class Nothing(Reply, frozen=True, kw_only=True):
     """A reply of which nothing is read."""
 
 
-class CreateReply(_Reply, frozen=True, kw_only=True):
+class CreateReply(Reply, frozen=True, kw_only=True):
     """CreateNetworkInterface."""
 
     network_interface: Eni
 
 
-class AssignReply(_Reply, frozen=True, kw_only=True):
+class Assigned(Reply, frozen=True, kw_only=True):
+    """What was added."""
+
+    @property
+    def items(self) -> frozenset[IPAddress | IPNetwork]:
+        """Addresses and prefixes together."""
+        raise NotImplementedError
+
+
+class AssignedIpv4(Assigned, frozen=True, kw_only=True):
     """AssignPrivateIpAddresses."""
 
-    assigned_private_ip_addresses: list[_PrivateAddress]
+    assigned_private_ip_addresses: list[_PrivateAddress] = []
+    assigned_ipv4_prefixes: list[_Prefix] = []
+
+    @property
+    def items(self) -> frozenset[IPAddress | IPNetwork]:
+        """Addresses and prefixes together."""
+        prefixes = {item.ipv4_prefix for item in self.assigned_ipv4_prefixes}
+        return frozenset({item.private_ip_address for item in self.assigned_private_ip_addresses} | prefixes)
 
 
-class TypesReply(_Reply, frozen=True, kw_only=True):
+class AssignedIpv6(Assigned, frozen=True, kw_only=True):
+    """AssignIpv6Addresses."""
+
+    assigned_ipv6_addresses: list[IPv6Address] = []
+    assigned_ipv6_prefixes: list[IPv6Network] = []
+
+    @property
+    def items(self) -> frozenset[IPAddress | IPNetwork]:
+        """Addresses and prefixes together."""
+        return frozenset({*self.assigned_ipv6_addresses, *self.assigned_ipv6_prefixes})
+
+
+class TypesReply(Reply, frozen=True, kw_only=True):
     """DescribeInstanceTypes."""
 
     instance_types: list[TypeReply]
 
 
-class Page(_Reply, frozen=True, kw_only=True):
+class Page(Reply, frozen=True, kw_only=True):
     """What every paged reply has besides its items."""
 
     next_token: str = ""
@@ -167,13 +209,7 @@ class EniPage(Page, frozen=True, kw_only=True):
     network_interfaces: list[Eni]
 
 
-class SubnetPage(Page, frozen=True, kw_only=True):
-    """DescribeSubnets."""
-
-    subnets: list[SubnetReply]
-
-
-class Reservation(_Reply, frozen=True, kw_only=True):
+class Reservation(Reply, frozen=True, kw_only=True):
     """Instances started together."""
 
     instances: list[Machine]
@@ -193,20 +229,24 @@ def parse(reply: object, kind: type[R]) -> R:
 
 
 def interface(eni: Eni) -> NetworkInterface:
-    """The secondary addresses are those not marked primary."""
+    """The secondary addresses are those not marked primary, of either family."""
     attachment = eni.attachment
     return NetworkInterface(
         id=InterfaceId(eni.network_interface_id),
         instance=InstanceId(attachment.instance_id) if attachment and attachment.instance_id else None,
         subnet=SubnetId(eni.subnet_id),
         mac=Mac(eni.mac_address.lower()),
-        # Each network card has a device index 0 of its own; the instance's first interface is that of card 0.
+        # Each network card counts device indexes of its own; the instance's first interface is on card 0.
         primary=attachment is not None and attachment.device_index == 0 and attachment.network_card_index == 0,
         device_index=attachment.device_index if attachment else None,
+        network_card=attachment.network_card_index if attachment else 0,
         state=state(eni),
-        primary_address=eni.private_ip_address,
-        addresses=frozenset(item.private_ip_address for item in eni.private_ip_addresses if not item.primary),
-        prefixes=frozenset(item.ipv4_prefix for item in eni.ipv4_prefixes),
+        special=_is_special(eni),
+        primary_address=_primary_address(eni),
+        addresses=_secondary(eni),
+        prefixes=frozenset[IPNetwork](
+            {item.ipv4_prefix for item in eni.ipv4_prefixes} | {item.ipv6_prefix for item in eni.ipv6_prefixes}
+        ),
         security_groups=tuple(group.group_id for group in eni.groups),
         tags={tag.key: tag.value for tag in eni.tag_set},
     )
@@ -222,7 +262,7 @@ def state(eni: Eni) -> InterfaceState:
 
 
 def instance(machine: Machine, enis: list[Eni]) -> Instance:
-    """A machine with its interfaces, lowest device index first."""
+    """A machine with its interfaces, by network card and device index."""
     interfaces = [interface(eni) for eni in enis]
     return Instance(
         id=InstanceId(machine.instance_id),
@@ -230,35 +270,48 @@ def instance(machine: Machine, enis: list[Eni]) -> Instance:
         zone=machine.placement.availability_zone,
         network=machine.vpc_id,
         state=_INSTANCE.get(machine.state.name, InstanceState.UNKNOWN),
-        interfaces=tuple(sorted(interfaces, key=lambda item: (item.device_index or 0, item.id))),
-    )
-
-
-def subnet(reply: SubnetReply) -> Subnet:
-    """The gateway is the first host address of the block (VPC User Guide, "Subnet CIDR reserved addresses")."""
-    return Subnet(
-        id=SubnetId(reply.subnet_id),
-        zone=reply.availability_zone,
-        network=reply.vpc_id,
-        cidrs=(reply.cidr_block,),
-        gateways=(reply.cidr_block.network_address + 1,),
-        free=reply.available_ip_address_count,
-        tags={tag.key: tag.value for tag in reply.tags},
+        interfaces=tuple(sorted(interfaces, key=lambda item: (item.network_card, item.device_index or 0, item.id))),
     )
 
 
 def limits(reply: TypeReply) -> Limits:
-    """Interfaces are attached to the default network card only, so it is that card's number that counts."""
+    """Prefixes need Nitro or bare metal (EC2 User Guide, "Prefix delegation")."""
     network = reply.network_info
-    cards = {card.network_card_index: card.maximum_network_interfaces for card in network.network_cards}
+    cards = sorted(network.network_cards, key=lambda card: card.network_card_index)
     return Limits(
-        interfaces=cards.get(network.default_network_card_index, network.maximum_network_interfaces),
+        interfaces=network.maximum_network_interfaces,
         ipv4_per_interface=network.ipv4_addresses_per_interface,
         ipv6_per_interface=network.ipv6_addresses_per_interface,
+        prefixes=reply.bare_metal or reply.hypervisor == "nitro",
+        cards=tuple(card.maximum_network_interfaces for card in cards) if len(cards) > 1 else (),
     )
 
 
+def _is_special(eni: Eni) -> bool:
+    attachment = eni.attachment
+    # An interface that a service attached to a machine of its own, such as a load balancer's.
+    elsewhere = attachment is not None and attachment.instance_owner_id not in ("", eni.owner_id)
+    unmanaged = any((tag.key, tag.value) == _HANDS_OFF for tag in eni.tag_set)
+    return eni.interface_type not in _ORDINARY or eni.requester_managed or elsewhere or unmanaged
+
+
+def _primary_address(eni: Eni) -> IPAddress:
+    if eni.private_ip_address is not None:
+        return eni.private_ip_address
+    first = sorted(eni.ipv6_addresses, key=lambda item: not item.is_primary_ipv6)
+    if not first:
+        raise msgspec.ValidationError(f"{eni.network_interface_id} has no address at all")
+    return first[0].ipv6_address
+
+
+def _secondary(eni: Eni) -> frozenset[IPAddress]:
+    primary = _primary_address(eni)
+    ipv4 = {item.private_ip_address for item in eni.private_ip_addresses if not item.primary}
+    ipv6 = {item.ipv6_address for item in eni.ipv6_addresses if not item.is_primary_ipv6}
+    return frozenset[IPAddress](ipv4 | ipv6) - {primary}
+
+
 def _network_value(kind: type, value: Any) -> Any:  # noqa: ANN401 (the hook's type)
-    if kind in (IPv4Address, IPv4Network):
+    if kind in (IPv4Address, IPv4Network, IPv6Address, IPv6Network):
         return kind(value)
     raise NotImplementedError(kind)

@@ -205,8 +205,20 @@ def is_place_taken(error: CloudError) -> bool:
     )
 
 
+def is_address_taken(error: CloudError) -> bool:
+    """A named address is another interface's."""
+    return error.code == "InvalidIPAddress.InUse" or "move is not allowed" in error.message
+
+
+def is_lack_of_either(error: CloudError) -> bool:
+    """EC2's text for too few free addresses or prefixes, whichever were asked for."""
+    return (
+        error.code == "InvalidParameterValue" and "sufficient free ipv4 addresses or prefixes" in error.message.lower()
+    )
+
+
 def is_not_assigned(error: CloudError) -> bool:
-    """On unassigning: some of the addresses are not the interface's."""
+    """On unassigning: some of the addresses or prefixes are not the interface's."""
     return error.code == "InvalidParameterValue" and "not assigned" in error.message
 
 

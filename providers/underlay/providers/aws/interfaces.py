@@ -1,11 +1,13 @@
 """Making and removing an interface: several EC2 calls each, any of which may be the last before a crash.
 
-Making: create (the client token finds what an earlier attempt made) → attach → wait until in use → let it end with its
-instance. Removing: detach → wait → delete. Both look at what is there rather than remember what they did, and take a
-NotFound or an old state shortly after a write for EC2's lag.
+Making: create (the client token finds what an earlier attempt made) → addresses by name that EC2 does not take together
+with a count → attach → wait until in use → let it end with its instance. Removing: detach → wait → delete. Both look at
+what is there rather than remember what they did, and take a NotFound or an old state shortly after a write for EC2's
+lag.
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from hashlib import sha256
 
 from underlay.core.cloud import tags
@@ -15,12 +17,13 @@ from underlay.core.cloud.errors import (
     Denied,
     Exhausted,
     LimitReached,
+    NoPrefix,
     NotFound,
     Rejected,
 )
-from underlay.core.cloud.model import InterfaceRequest, InterfaceState, Kind, NetworkInterface
+from underlay.core.cloud.model import InterfaceRequest, InterfaceState, IPAddress, NetworkInterface
 from underlay.core.runtime.clock import Clock
-from underlay.providers.aws import convert, errors
+from underlay.providers.aws import addresses, convert, errors
 from underlay.providers.aws.calls import Ec2
 
 _LAG_SECONDS = 15.0
@@ -32,10 +35,12 @@ _INDEX_ATTEMPTS = 3
 
 async def create(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> NetworkInterface:
     """``ProviderDriver.create_interface``."""
-    made = await _made(ec2, clock, want)
+    later = _with_a_count(want)
+    made = await _made(ec2, clock, want, without=later)
     try:
+        await _fill(ec2, clock, made, later)
         await _attach(ec2, clock, made, want)
-    except (LimitReached, NotFound, Denied, Rejected):
+    except (LimitReached, NotFound, Denied, Rejected, _AddressTaken):
         # A definite refusal: nothing would ever use what was made. Should this delete fail, its error goes to the
         # caller, whose next attempt with the same token comes here again.
         await delete(ec2, clock, made)
@@ -48,7 +53,8 @@ async def create(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> NetworkInter
             NetworkInterfaceId=made,
             Attachment={"AttachmentId": eni.attachment.attachment_id, "DeleteOnTermination": True},
         )
-    return convert.interface(eni)
+    seen = convert.interface(eni)
+    return replace(seen, addresses=seen.addresses | later)
 
 
 async def delete(ec2: Ec2, clock: Clock, interface: str) -> None:
@@ -71,7 +77,17 @@ async def delete(ec2: Ec2, clock: Clock, interface: str) -> None:
     raise _still_changing("DeleteNetworkInterface", interface, "detached")
 
 
-async def _made(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> str:
+class _AddressTaken(Busy):
+    """A named address is another interface's."""
+
+
+def _with_a_count(want: InterfaceRequest) -> frozenset[IPAddress]:
+    """Named addresses of a family of which others are asked for by count: EC2 takes one or the other in a request."""
+    counted = {kind.family for kind, count in want.wanted.items() if count}
+    return frozenset(address for address in want.addresses if address.version in counted)
+
+
+async def _made(ec2: Ec2, clock: Clock, want: InterfaceRequest, *, without: frozenset[IPAddress]) -> str:
     """The interface of the token: made now or before."""
     labels = {**want.tags, **tags.of_owner(want.owner), tags.INTENT: want.token}
     parameters: dict[str, object] = {
@@ -87,13 +103,17 @@ async def _made(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> str:
     }
     if want.security_groups:
         parameters["Groups"] = list(want.security_groups)
-    if count := want.wanted.get(Kind.IPV4, 0):
-        parameters["SecondaryPrivateIpAddressCount"] = count
+    parameters |= {addresses.COUNTED[kind]: count for kind, count in want.wanted.items() if count}
+    named = sorted(want.addresses - without, key=str)
+    if ipv4 := [{"PrivateIpAddress": str(address), "Primary": False} for address in named if address.version == 4]:
+        parameters["PrivateIpAddresses"] = ipv4
+    if ipv6 := [{"Ipv6Address": str(address)} for address in named if address.version == 6]:
+        parameters["Ipv6Addresses"] = ipv6
     try:
         reply = await ec2.call("CreateNetworkInterface", convert.CreateReply, **parameters)
-    except Exhausted as error:
-        error.subnet = want.subnet
-        raise
+    except (Exhausted, NoPrefix) as error:
+        prefixes = any(kind.is_prefix for kind, count in want.wanted.items() if count)
+        raise addresses.of_subnet(error, want.subnet, prefixes=prefixes) from error
     except Rejected as error:
         # The settings changed since the first attempt; what it made is still what the token stands for.
         if errors.is_token_of_other_request(error) and (found := await _tagged(ec2, clock, want)):
@@ -108,6 +128,29 @@ async def _tagged(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> str | None:
         if found := await ec2.enis(filters):
             return found[0].network_interface_id
     return None
+
+
+async def _fill(ec2: Ec2, clock: Clock, interface: str, named: frozenset[IPAddress]) -> None:
+    async for _ in _looks(clock, _LAG_SECONDS):
+        try:
+            await addresses.assign_exactly(ec2, interface, named, reassign=False)
+        except NotFound as error:
+            if not errors.is_missing_interface(error):
+                raise
+            missing = error
+        except Busy as error:
+            if not errors.is_address_taken(error):
+                raise
+            raise _AddressTaken(
+                provider=error.provider,
+                operation=error.operation,
+                code=error.code,
+                message=error.message,
+                request_id=error.request_id,
+            ) from error
+        else:
+            return
+    raise missing
 
 
 async def _attach(ec2: Ec2, clock: Clock, interface: str, want: InterfaceRequest) -> None:
@@ -130,6 +173,8 @@ async def _attach(ec2: Ec2, clock: Clock, interface: str, want: InterfaceRequest
 
 
 async def _attach_at(ec2: Ec2, clock: Clock, interface: str, want: InterfaceRequest, index: int) -> None:
+    # Left out where there is but one card.
+    card: dict[str, object] = {"NetworkCardIndex": want.network_card} if want.network_card else {}
     async for _ in _looks(clock, _LAG_SECONDS):
         try:
             await ec2.call(
@@ -138,6 +183,7 @@ async def _attach_at(ec2: Ec2, clock: Clock, interface: str, want: InterfaceRequ
                 NetworkInterfaceId=interface,
                 InstanceId=want.instance,
                 DeviceIndex=index,
+                **card,
             )
         except NotFound as error:
             if not errors.is_missing_interface(error):
@@ -168,12 +214,13 @@ async def _seen(ec2: Ec2, clock: Clock, interface: str) -> convert.Eni:
 
 
 async def _free_index(ec2: Ec2, want: InterfaceRequest) -> int:
+    """Each network card counts by itself; index 0 is the primary interface's."""
     taken = {
         eni.attachment.device_index
         for eni in await ec2.enis({"attachment.instance-id": [want.instance]})
-        if eni.attachment
+        if eni.attachment and eni.attachment.network_card_index == want.network_card
     }
-    return next(index for index in range(len(taken) + 2) if index not in taken | {want.device_index})
+    return next(index for index in range(1, len(taken) + 3) if index not in taken | {want.device_index})
 
 
 async def _detach(ec2: Ec2, attachment: str) -> None:
