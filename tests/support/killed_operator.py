@@ -1,5 +1,6 @@
 """The real operator, which kills itself at a step: ``python -m support.killed_operator --config F --log L --at STEP``.
 
+With ``--stop`` it stops itself there (SIGSTOP), for others to let it go on.
 Every step it passes is appended to the log before anything else happens.
 """
 
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--at", default="")
     parser.add_argument("--nth", type=int, default=1)
+    parser.add_argument("--stop", action="store_true")
     arguments = parser.parse_args()
     settings = load(Settings, arguments.config)
     logging.configure("underlay-operator", settings.log_level)
@@ -33,7 +35,7 @@ def main() -> None:
         if label == arguments.at:
             left -= 1
             if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), signal.SIGSTOP if arguments.stop else signal.SIGKILL)
 
     asyncio.run(until_signal(settings, checkpoint=checkpoint))
 

@@ -12,11 +12,17 @@ from underlay.operator.reconcile import support
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """``whole``: addresses come in prefixes, so that a node may have more than it aims at."""
+    """``whole``: addresses come in prefixes, so that a node may have more than it aims at.
+
+    ``few`` pods fit on the first interface of a machine of type ``small``, ``many`` need every interface it may have.
+    """
 
     name: str
     addresses: Mapping[str, object]
     whole: bool = False
+    small: str = "t3.medium"
+    few: int = 3
+    many: int = 8
 
     def __str__(self) -> str:
         return self.name
@@ -24,8 +30,8 @@ class Mode:
 
 KNOWN = (
     Mode(name="secondary", addresses={"mode": "secondaryIP"}),
-    Mode(name="prefix", addresses={"mode": "prefix"}, whole=True),
-    Mode(name="auto", addresses={"mode": "auto"}, whole=True),
+    Mode(name="prefix", addresses={"mode": "prefix"}, whole=True, small="t3.nano", few=3, many=20),
+    Mode(name="auto", addresses={"mode": "auto"}, whole=True, small="t3.nano", few=3, many=20),
     Mode(name="ipv6", addresses={"mode": "secondaryIP", "families": ["ipv6"]}),
     Mode(name="dual", addresses={"mode": "secondaryIP", "families": ["ipv4", "ipv6"]}),
 )
