@@ -8,6 +8,7 @@ import pytest
 from support import operator_site
 from support.operator_site import Site
 from underlay.core.kube.client import KubeClient
+from world.api import Api
 
 if TYPE_CHECKING:
     from conftest import ApiServer
@@ -28,6 +29,14 @@ async def client(swept: "ApiServer") -> AsyncIterator[KubeClient]:
     """What tests and stand-ins read and write with."""
     async with swept.client("test-operator/1") as client:
         yield client
+
+
+@pytest.fixture
+async def api(swept: "ApiServer") -> AsyncIterator[Api]:
+    """For readings that nothing of the product decodes."""
+    api = Api.connect(swept.kubeconfig, user_agent="test-operator-raw/1")
+    yield api
+    await api.close()
 
 
 @pytest.fixture

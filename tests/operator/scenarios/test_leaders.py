@@ -33,7 +33,7 @@ READS = ("Describe", "Get")
 async def test_a_leader_killed_in_flight_is_followed_by_the_next(
     mode: Mode, client: KubeClient, apiserver: "ApiServer", api: Api, tmp_path: Path
 ) -> None:
-    """Leaders take turns while 60 pods come and go on 4 nodes, each killed in the middle of cloud writes: before one was
+    """Leaders take turns while 60 pods come and go on 4 nodes, each killed amid cloud writes: before one was
     sent, before one was answered, before one was recorded. No address is in two pools at any time, and readings agree
     in the end.
     """

@@ -1,0 +1,61 @@
+"""Every write that the driver can send is carried out once without its reply."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support import operator_site
+from support.lives import whole_life
+from support.modes import MODES, Mode
+from support.operator_site import FAST, Site, end, lead_site, settings_for
+from underlay.core.kube.client import KubeClient
+from underlay.core.runtime.checkpoints import passing
+from underlay.providers.aws.calls import RATES
+from world.api import Api
+
+pytestmark = pytest.mark.apiserver
+
+WRITES = frozenset(operation for operation in RATES if not operation.startswith(("Describe", "Get")))
+AT_ONCE = 6
+
+
+async def test_no_lost_reply_leaves_anything_wrong(
+    client: KubeClient, api: Api, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """For each write of each mode there is a life of a node in which its first reply is lost after it took place:
+    readings agree, nothing remains twice. Together the modes send everything the driver declares.
+    """
+    undisturbed = await asyncio.gather(*(_live(client, api, mode, tmp_path, "") for mode in MODES))
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def disturbed(mode: Mode, operation: str) -> None:
+        async with places:
+            await _live(client, api, mode, tmp_path, operation)
+
+    cases = [(mode, operation) for mode, sent in zip(MODES, undisturbed, strict=True) for operation in sorted(sent)]
+    outcomes = await asyncio.gather(*(disturbed(*case) for case in cases), return_exceptions=True)
+
+    failed = {f"{mode} {operation}": error for (mode, operation), error in zip(cases, outcomes, strict=True) if error}
+    record_property("told", ", ".join(f"{mode}: {operation}" for mode, operation in cases))
+    assert failed == {}
+    assert frozenset().union(*undisturbed) == WRITES
+
+
+async def _live(client: KubeClient, api: Api, mode: Mode, folder: Path, operation: str) -> frozenset[str]:
+    """The writes of one life."""
+    async with operator_site.opened(client) as site:
+        if operation:
+            site.sim.control("POST", "/faults", {"operation": operation, "kind": "lost_reply"})
+        await site.add_provider(addresses=FAST | dict(mode.addresses))
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(lead_site(site, settings_for(site, folder), passing))
+            await whole_life(site, api, mode)
+            await end(task)
+        assert site.sim.control("GET", "/faults")["faults"] == [], f"{operation} was not struck"
+        return _written(site)
+
+
+def _written(site: Site) -> frozenset[str]:
+    return frozenset(site.calls()) & WRITES
