@@ -259,7 +259,7 @@ LINK = HostLink(index=2, name="eth1", mac=MAC_1, mtu=9001, up=True)
 
 def test_a_pool_serves_its_own_addresses() -> None:
     """Ips without excludeIPs, by the interface whose MAC the annotation names, in whatever case."""
-    [pool] = serving(state(), "n", {MAC_1: LINK}).pools
+    [pool] = serving(state(), "n", {MAC_1: LINK}, {}).pools
 
     assert (pool.refusal, pool.mac) == ("", MAC_1)
     assert pool.addresses == {_ip("10.0.0.1"), _ip("10.0.0.3")}
@@ -293,6 +293,6 @@ def test_a_pool_that_may_not_serve_says_why(
     changes: dict[str, object], links: dict[Mac, HostLink], reason: str
 ) -> None:
     """Identity, epoch and link: each alone keeps the pool from serving."""
-    [pool] = serving(state(**changes), "n", links).pools
+    [pool] = serving(state(**changes), "n", links, {}).pools
 
     assert reason in pool.refusal

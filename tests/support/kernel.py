@@ -13,6 +13,7 @@ from pathlib import Path
 from underlay.cni.datapath.attach import HostLink, Want
 from underlay.cni.datapath.calls import Attached, AttachedLink, Detach, NodeFacts, PodLink
 from underlay.cni.datapath.errors import InterfaceExists, NamespaceGone
+from underlay.cni.datapath.solicitation import Router6
 from underlay.core.identity import Mac
 
 
@@ -27,6 +28,8 @@ class FakeKernel:
         self.problems: list[str] = []
         self.node = NodeFacts()
         self.attaches = 0
+        self.routers: dict[str, Router6] = {}
+        self.questions: list[str] = []
         self.fail_next: Exception | None = None
         self.gate: asyncio.Event | None = None
         self._macs = itertools.count(1)
@@ -48,6 +51,10 @@ class FakeKernel:
             else HostLink(index=link.index, name=name, mac=mac, mtu=link.mtu, up=True, addresses=link.addresses)
             for mac, link in self.host.items()
         }
+
+    async def router(self, name: str) -> Router6 | None:
+        self.questions.append(name)
+        return self.routers.get(name)
 
     async def attach(self, want: Want) -> Attached:
         self.attaches += 1

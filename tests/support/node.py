@@ -86,6 +86,20 @@ class NodeUnderTest:
 
     async def pool(self, suffix: str, ips: Sequence[str], *, interface: int = 0) -> SpiderIPPool:
         """A pool of this node on one of its interfaces."""
+        return await self._pool(
+            suffix,
+            SpiderIPPoolSpec(subnet="10.9.0.0/16", ip_version=4, gateway="10.9.0.1", ips=list(ips)),
+            interface=interface,
+        )
+
+    async def pool6(
+        self, suffix: str, ips: Sequence[str], *, interface: int = 0, gateway: str | None = None
+    ) -> SpiderIPPool:
+        """A pool of IPv6; without ``gateway`` the interface's router is to be found."""
+        spec = SpiderIPPoolSpec(subnet="2001:db8:9::/64", ip_version=6, gateway=gateway, ips=list(ips))
+        return await self._pool(suffix, spec, interface=interface)
+
+    async def _pool(self, suffix: str, spec: SpiderIPPoolSpec, *, interface: int) -> SpiderIPPool:
         return await self.client.create(
             SpiderIPPool(
                 metadata=ObjectMeta(
@@ -93,7 +107,7 @@ class NodeUnderTest:
                     labels={NODE_LABEL: node_label_value(self.name)},
                     annotations={MAC_ANNOTATION: MACS[interface]},
                 ),
-                spec=SpiderIPPoolSpec(subnet="10.9.0.0/16", ip_version=4, gateway="10.9.0.1", ips=list(ips)),
+                spec=spec,
             )
         )
 
@@ -207,9 +221,14 @@ class NodeUnderTest:
 
     async def add(self, pod: str, container: str, **config: object) -> IPv4Address:
         """ADD into a fresh namespace; the address."""
+        return IPv4Address((await self.add_any(pod, container, **config)).partition("/")[0])
+
+    async def add_any(self, pod: str, container: str, **config: object) -> str:
+        """ADD into a fresh namespace; the first address with its mask, of whichever family."""
         self.netns(container)
         answer = await self.call("ADD", pod, container, **config)
-        return IPv4Address(answer["ips"][0]["address"].partition("/")[0])
+        first: str = answer["ips"][0]["address"]
+        return first
 
     async def delete(self, pod: str, container: str) -> None:
         """DEL, and the runtime removes the namespace."""

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from underlay.cni.datapath.attach import HostLink, Want
 from underlay.cni.datapath.calls import Attached, Detach, NodeFacts, PodLink
+from underlay.cni.datapath.solicitation import Router6
 from underlay.core.identity import Mac
 
 
@@ -29,6 +30,10 @@ class Kernel(Protocol):
 
     async def prepare_master(self, name: str) -> None:
         """Have the link up and set as a master must be."""
+        ...
+
+    async def router(self, name: str) -> Router6 | None:
+        """The IPv6 router of a link, asked for if need be; None when none answers. Raises ``MasterMissing``."""
         ...
 
     async def attach(self, want: Want) -> Attached:

@@ -25,6 +25,7 @@ from underlay.cni.nodepools import NodePools
 from underlay.cni.pods import Pods
 from underlay.cni.repair import Repair
 from underlay.cni.reports import Reports
+from underlay.cni.routers import RouterWatch
 from underlay.cni.server import Server
 from underlay.cni.settings import Settings
 from underlay.cni.spool import Spool
@@ -122,6 +123,7 @@ async def _serve(
         add_wait_seconds=settings.add_wait_seconds,
     )
     links = LinkWatch(book=book, pools=pools, kernel=kernel)
+    routers = RouterWatch(book=book, pools=pools, kernel=kernel, now=now)
     fences = Fences(book=book, client=client, checkpoint=checkpoint)
     reports = Reports(
         book=book, pools=pools, client=client, seen_pools=watch.pools, now=now, metrics=metrics, checkpoint=checkpoint
@@ -141,6 +143,7 @@ async def _serve(
             for name, part in {
                 "watch": watch.run(),
                 "links": links.run(),
+                "routers": routers.run(),
                 "fences": fences.run(),
                 "pool-reports": reports.run_pools(),
                 "node-report": reports.run_node(),

@@ -7,7 +7,7 @@ the claim durable, and where there is no address waits for one.
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address
 
 from underlay.cni.book import Book
 from underlay.cni.datapath.attach import HostLink
@@ -15,8 +15,9 @@ from underlay.cni.errors import CniError, Code
 from underlay.cni.metrics import Metrics
 from underlay.cni.protocol import CniRequest
 from underlay.cni.state import State, claimed_of
-from underlay.core.addresses import IPAddress, RangeSet, parse_network
+from underlay.core.addresses import IPAddress, IPNetwork, RangeSet, parse_address, parse_network
 from underlay.core.api.ippool import MAC_ANNOTATION, SpiderIPPool
+from underlay.core.api.meta import Family
 from underlay.core.api.nodenetwork import InterfaceStatus
 from underlay.core.errors import InvalidInput
 from underlay.core.identity import Mac, PodRef
@@ -24,12 +25,18 @@ from underlay.core.ipam.allocate import Assigned, NodePool, Request, Shortage, a
 from underlay.core.ipam.claims import Claim, PoolAddress
 
 Links = Mapping[Mac, HostLink]
+Routers = Mapping[Mac, IPv6Address]
+"""The router that each of the host's links has, by the link's MAC."""
+
+_FAMILIES: Mapping[Family, int] = {"ipv4": 4, "ipv6": 6}
+_LARGEST_POOL = 1 << 16
+"""Addresses. What a cloud lets one interface have is below a thousand of its own, or of some fifty prefixes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """Pools best first: by device index of their interface, then by name. ``on_host``: addresses the host itself
-    has, and where.
+    has, and where. ``families``: what a pod needs one address of each of.
     """
 
     pools: tuple[NodePool, ...]
@@ -37,26 +44,34 @@ class Serving:
     families: tuple[int, ...]
 
 
-def serving(state: State, node_name: str, links: Links) -> Serving:
+def serving(state: State, node_name: str, links: Links, routers: Routers) -> Serving:
     """The node's pools as allocation sees them.
 
     A pool serves if the SpiderNodeNetwork names this very Node and machine, the interface's MAC is a link here that
-    is up, and what pods already have is known.
+    is up, and what pods already have is known. One of IPv6 that names no gateway has the router of its link.
     """
     general = _identity_problem(state, node_name)
     order = {item.mac.lower(): item.device_index for item in _interfaces(state)}
     pools = sorted(
-        (_node_pool(pool, general, links) for pool in state.pools.values()),
+        (_node_pool(pool, general, links, routers) for pool in state.pools.values()),
         key=lambda pool: (order.get(pool.mac, len(order)), pool.mac, pool.name),
     )
     given = frozenset[IPAddress]().union(*(pool.addresses for pool in pools))
     on_host = {item.ip: link.name for link in links.values() for item in link.addresses if item.ip in given}
-    return Serving(pools=tuple(pools), on_host=on_host, families=tuple(sorted({pool.family for pool in pools})) or (4,))
+    return Serving(pools=tuple(pools), on_host=on_host, families=_families(state))
 
 
 def pool_addresses(pool: SpiderIPPool) -> frozenset[IPAddress]:
-    """What a pool may give: ``ips`` without ``excludeIPs``. Raises ``InvalidInput`` naming the field."""
-    return frozenset(pool_ranges(pool))
+    """What a pool may give: ``ips`` without ``excludeIPs``. Raises ``InvalidInput`` naming the field.
+
+    A pool that lists more than one interface could ever have, as a whole IPv6 prefix would be, is refused: its
+    addresses are held one by one.
+    """
+    ranges = pool_ranges(pool)
+    if ranges.count > _LARGEST_POOL:
+        where = f"SpiderIPPool {pool.metadata.name} spec.ips"
+        raise InvalidInput(where, found=f"{ranges.count} addresses", expected=f"at most {_LARGEST_POOL} in a node pool")
+    return frozenset(ranges)
 
 
 def pool_ranges(pool: SpiderIPPool) -> RangeSet:
@@ -75,6 +90,7 @@ class NodePools:
         self._now = now
         self._metrics = metrics
         self._links: Links = {}
+        self._routers: Routers = {}
         self._serving = Serving(pools=(), on_host={}, families=(4,))
         self._seen: tuple[object, ...] = ()
 
@@ -90,6 +106,18 @@ class NodePools:
             self._book.room.notify()
 
     @property
+    def routers(self) -> Routers:
+        """IPv6 routers of the links, as last set."""
+        return self._routers
+
+    @routers.setter
+    def routers(self, routers: Routers) -> None:
+        if routers != self._routers:
+            self._routers = routers
+            self._book.changed.notify()
+            self._book.room.notify()
+
+    @property
     def cooldown_seconds(self) -> float:
         """The provider's, 30 while no SpiderNodeNetwork is known."""
         node_network = self._book.state.node_network
@@ -98,9 +126,9 @@ class NodePools:
     def serving(self) -> Serving:
         """The current pools; computed anew only when what they follow from has changed."""
         state = self._book.state
-        seen = (state.pools, state.node_network, state.node, state.settled, self._links)
+        seen = (state.pools, state.node_network, state.node, state.settled, self._links, self._routers)
         if len(seen) != len(self._seen) or any(old is not new for old, new in zip(self._seen, seen, strict=True)):
-            self._serving = serving(state, self._node_name, self._links)
+            self._serving = serving(state, self._node_name, self._links, self._routers)
             self._seen = seen
         return self._serving
 
@@ -113,7 +141,7 @@ class NodePools:
         until = self._now() + wait_seconds
         waited = False
         while True:
-            outcome = self._decide(request, pod)
+            outcome = self._decide(request, pod, first=first)
             if abandoned.is_set():
                 raise CniError(Code.TRY_AGAIN, f"the runtime no longer waits for pod {pod}")
             if isinstance(outcome, Assigned):
@@ -134,12 +162,12 @@ class NodePools:
                 left = max(min(left, outcome.retry_at - self._now()), 0.001)
             await self._book.room.wait(left)
 
-    def _decide(self, request: CniRequest, pod: PodRef) -> Assigned | Shortage:
+    def _decide(self, request: CniRequest, pod: PodRef, *, first: bool) -> Assigned | Shortage:
         current = self.serving()
         return allocate(
             pools=current.pools,
             ledger=self._book.state.ledger,
-            request=Request(attachment=request.attachment, pod=pod, families=current.families),
+            request=Request(attachment=request.attachment, pod=pod, families=current.families, routed=first),
             now=self._now(),
             cooldown_seconds=self.cooldown_seconds,
             excluded=current.on_host,
@@ -169,6 +197,11 @@ def _interfaces(state: State) -> Iterator[InterfaceStatus]:
         yield from state.node_network.status.interfaces
 
 
+def _families(state: State) -> tuple[int, ...]:
+    wanted = state.node_network.spec.families if state.node_network else ()
+    return tuple(sorted({_FAMILIES[family] for family in wanted})) or (4,)
+
+
 def _identity_problem(state: State, node_name: str) -> str:
     node_network, node = state.node_network, state.node
     if node_network is None:
@@ -187,7 +220,7 @@ def _identity_problem(state: State, node_name: str) -> str:
     return ""
 
 
-def _node_pool(pool: SpiderIPPool, general: str, links: Links) -> NodePool:
+def _node_pool(pool: SpiderIPPool, general: str, links: Links, routers: Routers) -> NodePool:
     mac = Mac(pool.metadata.annotations.get(MAC_ANNOTATION, "").lower())
     refusal = general or _pool_problem(pool, mac, links)
     subnet = parse_network("0.0.0.0/0", "subnet")
@@ -195,9 +228,9 @@ def _node_pool(pool: SpiderIPPool, general: str, links: Links) -> NodePool:
     addresses: frozenset[IPAddress] = frozenset()
     try:
         subnet = parse_network(pool.spec.subnet, "spec.subnet")
-        gateway = ip_address(pool.spec.gateway) if pool.spec.gateway else None
+        gateway = _gateway(pool, subnet) or (routers.get(mac) if subnet.version == 6 else None)
         addresses = pool_addresses(pool)
-    except (InvalidInput, ValueError) as wrong:
+    except InvalidInput as wrong:
         refusal = refusal or str(wrong)
     return NodePool(
         name=pool.metadata.name,
@@ -208,7 +241,23 @@ def _node_pool(pool: SpiderIPPool, general: str, links: Links) -> NodePool:
         addresses=addresses,
         mac=mac,
         refusal=refusal,
+        unrouted=_NO_ROUTER.format(mac=mac) if gateway is None and subnet.version == 6 else "",
     )
+
+
+def _gateway(pool: SpiderIPPool, subnet: IPNetwork) -> IPAddress | None:
+    if not pool.spec.gateway:
+        return None
+    gateway = parse_address(pool.spec.gateway, "spec.gateway")
+    if gateway.version != subnet.version:
+        raise InvalidInput("spec.gateway", found=gateway, expected=f"an IPv{subnet.version} address, as spec.subnet is")
+    return gateway
+
+
+_NO_ROUTER = (
+    "no IPv6 router is known on its interface (MAC {mac}): none has answered a router solicitation there yet, "
+    "and the pool names no gateway"
+)
 
 
 def _pool_problem(pool: SpiderIPPool, mac: Mac, links: Links) -> str:

@@ -51,7 +51,14 @@ def agent_status(state: State, pools: NodePools, now: float, since: Callable[[st
     if state.node_network and state.node_network.status:
         wanted |= {item.mac.lower() for item in state.node_network.status.interfaces}
     links = [
-        Link(mac=mac, name=link.name, mtu=link.mtu, state="up" if link.up else "down", driver=link.driver)
+        Link(
+            mac=mac,
+            name=link.name,
+            mtu=link.mtu,
+            state="up" if link.up else "down",
+            driver=link.driver,
+            router6=str(pools.routers.get(mac, "")),
+        )
         for mac, link in sorted(pools.links.items())
         if mac in wanted
     ]

@@ -128,6 +128,7 @@ def wanted_spec(node: Node, provider: Provider, have: SpiderNodeNetworkSpec | No
         node_uid=node.metadata.uid or "",
         provider_id=node.spec.provider_id or "",
         network_type=policy.network.type,
+        families=policy.addresses.families,
         cooldown_seconds=policy.addresses.cooldown_seconds,
         release=have.release if have else [],
         release_done=have.release_done if have else [],

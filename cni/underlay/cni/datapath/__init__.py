@@ -1,6 +1,6 @@
 """The node's datapath as data: a wish becomes a plan, a plan becomes steps, steps become one batch per namespace.
 
-shell            class Datapath: attach, detach, inspect, links, prepare_master
+shell            class Datapath: attach, detach, inspect, links, router, prepare_master
 ├── calls          what goes in and out                         (pure)
 ├── attaching      one attachment: batches, undo, explain
 │   ├── attach       wish + facts + numbers → plan              (pure)
@@ -10,6 +10,8 @@ shell            class Datapath: attach, detach, inspect, links, prepare_master
 │   └── batches      which step goes where                      (pure)
 ├── detaching      one detachment; reaper: the links it left
 ├── hosting        the host itself, and its masters
+├── routers        the IPv6 router of a master: the kernel's own, or asked for
+│   └── solicitation  question and answer as bytes              (pure)
 ├── wire           steps → bytes                                (pure)
 ├── channel        one send, one answer; lookup: one link by name; nft: the two tables
 ├── netlink        reading the kernel back (pyroute2)

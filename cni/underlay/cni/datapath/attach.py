@@ -97,7 +97,7 @@ def plan(want: Want, facts: HostFacts, numbers: Numbers) -> Plan:
         raise InvalidInput("mtu", found=mtu, expected=f"at most the {master.mtu} of master {want.master}")
     ips: tuple[IPAddress, ...] = tuple(address.ip for address in want.addresses)
     own = Namespace(
-        sysctls=_sysctls(want.ifname),
+        sysctls=_sysctls(want),
         links=(_slave(want, master, mtu, numbers),),
         addrs=tuple(Addr(link=want.ifname, address=address) for address in want.addresses),
         routes=tuple(_default_route(want, gateway) for gateway in want.gateways),
@@ -148,17 +148,21 @@ def _slave(want: Want, master: HostLink, mtu: int, numbers: Numbers) -> Link:
             assert_never(want.kind)
 
 
-def _sysctls(ifname: str) -> tuple[Sysctl, ...]:
+def _sysctls(want: Want) -> tuple[Sysctl, ...]:
     """No router may configure the pod; replies may leave by another link; the kernel announces the addresses.
+
+    A runtime may have switched IPv6 off in the pod's namespace, as it does on nodes that once had none.
 
     The reverse path filter in force is the larger of a link's own and ``all``, both inherited from the host. Loose (2)
     would not do: on a link without an address, as veth0 is, the kernel takes it for strict.
     """
+    enabled = (Sysctl(protocol="ipv6", link="all", key="disable_ipv6", value=0),)
     return (
+        *(enabled if any(address.version == 6 for address in want.addresses) else ()),
         Sysctl(protocol="ipv6", link="default", key="accept_ra", value=0),
         Sysctl(protocol="ipv4", link="all", key="rp_filter", value=0),
-        Sysctl(protocol="ipv4", link=ifname, key="rp_filter", value=0),
-        Sysctl(protocol="ipv4", link=ifname, key="arp_notify", value=1),
+        Sysctl(protocol="ipv4", link=want.ifname, key="rp_filter", value=0),
+        Sysctl(protocol="ipv4", link=want.ifname, key="arp_notify", value=1),
     )
 
 

@@ -10,8 +10,10 @@ from underlay.cni.datapath.channel import Channel
 from underlay.cni.datapath.errors import KernelRefused, MasterMissing
 from underlay.cni.datapath.model import IPAddress, Link, Sysctl
 from underlay.cni.datapath.namespaces import write_sysctl
-from underlay.cni.datapath.plan import Create, SetUp
+from underlay.cni.datapath.plan import Create, Remove, SetUp
 from underlay.cni.datapath.wire import encode
+
+_IPV6 = Path("/proc/sys/net/ipv6/conf")
 
 _SILENT: tuple[tuple[Literal["ipv4", "ipv6"], str, int], ...] = (
     ("ipv6", "accept_ra", 0),  # no router gives the host an address there
@@ -32,14 +34,42 @@ def prepare_host(host: Channel) -> None:
         write_sysctl(Sysctl(protocol="ipv4", link="all", key="forwarding", value=1))
 
 
+def forward_ipv6() -> None:
+    """Let the host forward IPv6, and go on to hear the routers it has heard so far.
+
+    A link with ``accept_ra`` 1 hears no router any more once it forwards, and the kernel removes the default route it
+    had learnt: such a link gets 2, which means to hear them all the same (Documentation/networking/ip-sysctl). What
+    listens by itself, as systemd-networkd does, has set 0 and is not concerned.
+    """
+    if _ipv6("all", "forwarding") in ("1", ""):
+        return
+    for link in sorted(folder.name for folder in _IPV6.iterdir()):
+        if link not in ("all", "default", "lo") and _ipv6(link, "accept_ra") == "1":
+            write_sysctl(Sysctl(protocol="ipv6", link=link, key="accept_ra", value=2))
+    write_sysctl(Sysctl(protocol="ipv6", link="all", key="forwarding", value=1))
+
+
+def _ipv6(link: str, key: str) -> str:
+    """A setting; empty without IPv6, or without the link by now."""
+    try:
+        return (_IPV6 / link / key).read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
 def prepare_master(host: Channel, name: str, node_addresses: Collection[IPAddress]) -> None:
-    """Up; and silent for the host itself, unless it has one of ``node_addresses``. No address is touched."""
+    """Up; and silent for the host itself, unless it has one of ``node_addresses``. No address is touched.
+
+    Routes that a router has announced there go: the host would send by them, from an address that is not the link's.
+    """
     found = next((link for link in netlink.host_links() if link.name == name), None)
     if found is None:
         raise MasterMissing(name)
     if not any(address.ip in node_addresses for address in found.addresses):
         for protocol, key, value in _SILENT:
             write_sysctl(Sysctl(protocol=protocol, link=name, key=key, value=value))
+        announced = netlink.announced_routes(name)
+        host.apply(encode([Remove(route) for route in announced], indexes={name: found.index}))
     if not found.up:
         for failure in host.apply(encode([SetUp(Link(name=name, index=found.index))], indexes={name: found.index})):
             raise KernelRefused(failure.errno, f"set master {name} up", failure.reason)

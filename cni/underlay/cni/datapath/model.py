@@ -75,7 +75,10 @@ class Addr(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """``on_link``: the gateway is a neighbour although no address of the link covers it."""
+    """``on_link``: the gateway is a neighbour although no address of the link covers it.
+
+    ``protocol``: who made it (RTPROT_*); the kernel removes a route only for one who knows.
+    """
 
     link: str
     to: IPNetwork
@@ -85,6 +88,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     scope: Scope = "global"
     on_link: bool = False
     replace: bool = False
+    protocol: int = PROTO_BOOT
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -8,9 +8,10 @@ import fcntl
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted
 
@@ -30,6 +31,7 @@ from underlay.cni.datapath.model import (
     Rule,
     Sysctl,
 )
+from underlay.cni.datapath.solicitation import Router6
 from underlay.core.identity import Mac
 
 _UP, _LOOPBACK = 0x1, 0x8
@@ -37,6 +39,8 @@ _LINK_SCOPE = 253
 _PERMANENT = 0x80
 _UNICAST = 1
 _KERNEL_MADE = 2  # RTPROT_KERNEL: follows an address, nobody plans it
+_ROUTER_MADE = 9  # RTPROT_RA: a router announced it
+_TICKS_PER_SECOND = 100  # USER_HZ, the unit of times in rtnetlink
 _ONLINK = 4
 _SIOCETHTOOL, _GET_DRIVER = 0x8946, 0x3
 _ATTEMPTS = 5
@@ -113,6 +117,46 @@ def host_links() -> tuple[HostLink, ...]:
         for link in links
         if not link["flags"] & _LOOPBACK and link.get("address") and link.get("group") not in (OUR_GROUP, DOOMED_GROUP)
     )
+
+
+def default_routers() -> tuple[tuple[str, Router6], ...]:
+    """IPv6 default routes in use, as the link's name and the router, which must be a link-local address."""
+    with IPRoute() as kernel:
+        links = _dump(kernel.get_links)
+        routes = _dump(lambda: kernel.get_routes(family=socket.AF_INET6, table=TABLE_MAIN))
+    names = {link["index"]: str(link.get("ifname")) for link in links}
+    found = []
+    for route in routes:
+        if route["dst_len"] or route["type"] != _UNICAST:
+            continue
+        expires = _expires_seconds(route)
+        for hop in route.get("multipath") or (route,):
+            link, via = hop.get("oif") or hop["oif"], hop.get("gateway")
+            if via and (address := IPv6Address(via)).is_link_local and link in names:
+                lifetime = float("inf") if expires is None else expires
+                found.append((names[link], Router6(address=address, lifetime_seconds=lifetime)))
+    return tuple(found)
+
+
+def announced_routes(name: str) -> tuple[Route, ...]:
+    """IPv6 routes on link ``name`` that a router's announcement made, and that end with it."""
+    with IPRoute() as kernel:
+        names = {link["index"]: str(link.get("ifname")) for link in _dump(kernel.get_links)}
+        routes = _dump(lambda: kernel.get_routes(family=socket.AF_INET6, table=TABLE_MAIN))
+    return tuple(
+        msgspec.structs.replace(_route(route, names), protocol=route["proto"])
+        for route in routes
+        if names.get(route.get("oif")) == name
+        and route["type"] == _UNICAST
+        and (route["proto"] == _ROUTER_MADE or _expires_seconds(route) is not None)
+    )
+
+
+def _expires_seconds(route: _Message) -> float | None:
+    """None: never."""
+    times = route.get("cacheinfo")
+    ticks = times["rta_expires"] if times else 0
+    return ticks / _TICKS_PER_SECOND if ticks > 0 else None
 
 
 def _dump(read: Callable[[], Iterable[T]]) -> tuple[T, ...]:

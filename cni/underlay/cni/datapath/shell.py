@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import structlog
 
-from underlay.cni.datapath import hosting, netlink
+from underlay.cni.datapath import hosting, netlink, routers
 from underlay.cni.datapath.attach import HostLink, Want
 from underlay.cni.datapath.attaching import attach_one
 from underlay.cni.datapath.calls import Attached, Detach, NodeFacts, PodLink
@@ -23,9 +23,12 @@ from underlay.cni.datapath.errors import AddressBusy, DatapathError, InterfaceEx
 from underlay.cni.datapath.namespaces import Namespaces
 from underlay.cni.datapath.numbers import Numbering
 from underlay.cni.datapath.reaper import Leftover, Leftovers, reap
+from underlay.cni.datapath.solicitation import Router6
 from underlay.core.identity import Mac
 
 _FIRST_RETRY_SECONDS = 0.02
+_ROUTER_SECONDS = 1.0
+"""How long a router may think: RFC 4861 §6.2.6 lets it wait half a second."""
 
 T = TypeVar("T")
 
@@ -50,6 +53,7 @@ class Datapath:
         self._namespaces = Namespaces(host_netns)
         self._numbering = Numbering()
         self._spare: list[Channel] = []
+        self._forwards_ipv6 = False
         self._leftovers = Leftovers()
         self._left = asyncio.Event()
         self._reaping: asyncio.Task[None] | None = None
@@ -88,6 +92,18 @@ class Datapath:
         """
         addresses = self._node.addresses
         await self._with_host(lambda host: hosting.prepare_master(host, name, addresses))
+
+    async def router(self, name: str) -> Router6 | None:
+        """The IPv6 router of a link: the kernel's own, or one that answers now. Raises ``MasterMissing``."""
+        found = await self._namespaces.run(lambda: routers.known(name))
+        if found is not None:
+            return found
+        try:
+            question = await self._namespaces.run(lambda: routers.question(name))
+            with contextlib.closing(question):
+                return await question.ask(_ROUTER_SECONDS)
+        except OSError:
+            return None  # it went down or away meanwhile, which ``links`` will tell
 
     async def attach(self, want: Want) -> Attached:
         """Make the interface, or raise and leave the namespaces as they were.
@@ -132,6 +148,9 @@ class Datapath:
         return await self._namespaces.run(lambda: self._inspect(netns))
 
     def _attach(self, want: Want, host: Channel) -> Attached:
+        if want.host_path and not self._forwards_ipv6 and any(address.version == 6 for address in want.addresses):
+            hosting.forward_ipv6()  # not at start: a cluster without IPv6 keeps the settings it has
+            self._forwards_ipv6 = True
         return attach_one(want, self._node, namespaces=self._namespaces, host=host, numbering=self._numbering)
 
     def _inspect(self, netns: str) -> tuple[PodLink, ...]:

@@ -11,7 +11,6 @@ from struct import Struct
 from underlay.cni.datapath.channel import Message, attribute
 from underlay.cni.datapath.model import (
     DOOMED_GROUP,
-    PROTO_BOOT,
     Addr,
     Link,
     Neigh,
@@ -171,7 +170,7 @@ def _route(route: Route, indexes: Mapping[str, int]) -> bytes:
     flags = _ONLINK if route.on_link else 0
     table = route.table if route.table < 256 else 0
     prefix = route.to.prefixlen
-    body = _RTMSG.pack(_AF[version], prefix, 0, 0, table, PROTO_BOOT, _SCOPE[route.scope], 1, flags)
+    body = _RTMSG.pack(_AF[version], prefix, 0, 0, table, route.protocol, _SCOPE[route.scope], 1, flags)
     if prefix:
         body += attribute(1, route.to.network_address.packed)
     body += _u32(4, indexes[route.link])

@@ -26,6 +26,8 @@ def keyed_by(key: str) -> msgspec.Meta:
     return msgspec.Meta(extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]})
 
 
+Family = Literal["ipv4", "ipv6"]
+
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 """Zero or more."""
 

@@ -8,6 +8,7 @@ from msgspec import Meta
 from underlay.core.api.meta import (
     API_VERSION,
     Conditions,
+    Family,
     LabelSelector,
     Natural,
     ObjectMeta,
@@ -19,7 +20,6 @@ from underlay.core.api.meta import (
 Ids = Annotated[list[Annotated[str, Meta(min_length=1, max_length=256)]], Meta(max_length=64)]
 Tags = Annotated[dict[str, Annotated[str, Meta(max_length=256)]], Meta(max_length=50)]
 """A cloud's tags; 50 is the least that any cloud allows on one resource."""
-Family = Literal["ipv4", "ipv6"]
 
 
 class SecretReference(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from underlay.core.api.meta import API_VERSION, Conditions, ObjectMeta, keyed_by, wire_name
+from underlay.core.api.meta import API_VERSION, Conditions, Family, ObjectMeta, keyed_by, wire_name
 
 OPERATOR_MANAGER = "underlay-operator"
 AGENT_MANAGER = "underlay-agent"
@@ -44,13 +44,17 @@ class ReleaseDone(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
 class SpiderNodeNetworkSpec(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """Written by the operator alone.
 
-    ``network_type`` and ``cooldown_seconds`` are the provider's, so that the agent needs one object.
+    ``network_type``, ``families`` and ``cooldown_seconds`` are the provider's, so that the agent needs one object.
+    ``families``: of each a pod gets one address or none at all, whatever pools there are by now.
     """
 
     provider: str
     node_uid: str
     provider_id: str
     network_type: Literal["ipvlan", "macvlan"] = "ipvlan"
+    families: Annotated[list[Family], msgspec.Meta(min_length=1, max_length=2)] = msgspec.field(
+        default_factory=lambda: ["ipv4"]
+    )
     cooldown_seconds: int = 30
     release: Annotated[list[Release], keyed_by("id")] = []
     release_done: Annotated[list[ReleaseDone], keyed_by("id")] = []
@@ -136,13 +140,17 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
-    """A link of the node whose MAC is one of the interfaces'. Written by the agent."""
+    """A link of the node whose MAC is one of the interfaces'. Written by the agent.
+
+    ``router6``: the link-local address of the IPv6 router heard there; empty: none, or no IPv6 pool needs one.
+    """
 
     mac: str
     name: str
     mtu: int
     state: Literal["up", "down"]
     driver: str = ""
+    router6: str = ""
 
 
 class Released(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):

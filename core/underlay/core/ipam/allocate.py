@@ -16,7 +16,10 @@ from underlay.core.ipam.claims import Claim, Ledger
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePool:
-    """One family of one interface of this node. ``refusal`` says why it serves nobody now; empty when it serves."""
+    """One family of one interface of this node. ``refusal`` says why it serves nobody now; empty when it serves.
+
+    ``unrouted`` says why there is no ``gateway`` although there must be one: the pool serves only what needs none.
+    """
 
     name: str
     uid: str
@@ -26,15 +29,20 @@ class NodePool:
     addresses: frozenset[IPAddress]
     mac: Mac
     refusal: str = ""
+    unrouted: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked for: one address of each of ``families`` (4, 6)."""
+    """What is asked for: one address of each of ``families`` (4, 6).
+
+    ``routed``: the default route will lead through this attachment, so each pool must know its gateway.
+    """
 
     attachment: Attachment
     pod: PodRef
     families: tuple[int, ...]
+    routed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +86,12 @@ def allocate(
 ) -> Assigned | Shortage:
     """Addresses for ``request`` out of ``pools`` (best first; pools of one interface side by side).
 
-    A claim that the attachment already has for the same pod is given again while its pools serve. ``excluded``:
-    address → why it must not be given (found on the host).
+    A claim that the attachment already has for the same pod is given again while its pools serve and it has all the
+    families. ``excluded``: address → why it must not be given (found on the host).
     """
     banned = excluded or {}
     existing = ledger.claims.get(request.attachment)
-    if existing and existing.pod == request.pod and (again := _again(existing, pools, banned)):
+    if existing and existing.pod == request.pod and (again := _again(existing, pools, request, banned)):
         return again
     reasons: dict[str, str] = {}
     retry_at: float | None = None
@@ -93,7 +101,7 @@ def allocate(
         for family in request.families:
             offers = [pool for pool in members if pool.family == family]
             for pool in offers:
-                found = pool.refusal or _pick(pool, ledger, now, cooldown_seconds, banned)
+                found = _refusal(pool, request) or _pick(pool, ledger, now, cooldown_seconds, banned)
                 if not isinstance(found, str):
                     if isinstance(found, float):
                         retry_at = found if retry_at is None else min(retry_at, found)
@@ -111,14 +119,22 @@ def allocate(
     return Shortage(reasons=reasons, retry_at=retry_at)
 
 
-def _again(claim: Claim, pools: Sequence[NodePool], banned: Mapping[IPAddress, str]) -> Assigned | None:
-    by_uid = {pool.uid: pool for pool in pools if not pool.refusal}
+def _refusal(pool: NodePool, request: Request) -> str:
+    return pool.refusal or (pool.unrouted if request.routed else "")
+
+
+def _again(
+    claim: Claim, pools: Sequence[NodePool], request: Request, banned: Mapping[IPAddress, str]
+) -> Assigned | None:
+    by_uid = {pool.uid: pool for pool in pools if not _refusal(pool, request)}
     grants = tuple(
         Grant(pool=by_uid[item.pool_uid], address=item.address)
         for item in claim.addresses
         if item.pool_uid in by_uid and item.address in by_uid[item.pool_uid].addresses and item.address not in banned
     )
-    return Assigned(grants=grants) if grants and len(grants) == len(claim.addresses) else None
+    # Fewer than it had: an address has left its pool. Other families than asked for: the node's have changed.
+    whole = len(grants) == len(claim.addresses) and tuple(grant.pool.family for grant in grants) == request.families
+    return Assigned(grants=grants) if whole else None
 
 
 def _pick(

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from msgspec import structs
+
 from underlay.core.api.nodenetwork import Release, ReleaseDone, SpiderNodeNetworkSpec
 from underlay.core.cloud.model import IPAddress
 
@@ -47,12 +49,8 @@ def close(
         if release.id in closed
     ]
     kept = [entry for entry in spec.release_done if entry.id in reported]
-    return SpiderNodeNetworkSpec(
-        provider=spec.provider,
-        node_uid=spec.node_uid,
-        provider_id=spec.provider_id,
-        network_type=spec.network_type,
-        cooldown_seconds=spec.cooldown_seconds,
+    return structs.replace(
+        spec,
         release=[release for release in spec.release if release.id not in closed],
         release_done=kept + done,
     )
