@@ -174,6 +174,76 @@ async def test_moved_address_moves_traffic(fabric: Fabric, *, giver_first: bool)
     assert await reaches("a", "10.9.0.50")
 
 
+SIX_A = {"subnet_cidr6": "2001:db8:9::/64", "addresses6": ["2001:db8:9::a"]}
+SIX_B = {"subnet_cidr6": "2001:db8:9::/64", "addresses6": ["2001:db8:9::b"], "prefixes6": ["2001:db8:9:0:b::/80"]}
+
+
+async def renewed(fabric: Fabric) -> None:
+    """Both instances anew, with IPv6: a first interface is configured when it is plugged."""
+    for eni, more in (("eni-a", SIX_A), ("eni-b", SIX_B)):
+        await fabric.delete(eni)
+        await fabric.put(eni, **more)
+
+
+async def test_ipv6_reaches_by_the_router_that_advertises_itself(fabric: Fabric) -> None:
+    """A first interface has its address and learns its default route; neighbours, gateway and prefixes are reached."""
+    await renewed(fabric)
+    await inside("b", "ip", "address", "add", "2001:db8:9:0:b::77/128", "dev", "ens5", "nodad")
+
+    assert await reaches("a", "2001:db8:9::b")  # on-link: the VPC answers for b
+    assert await reaches("a", "2001:db8:9:0:b::77")
+    assert await reaches("a", "2001:db8:9::1")
+    assert await reaches("a", "fe80:ec2::1%ens5", source="2001:db8:9::a")
+    assert await reaches("b", "2001:db8:9::a", source="2001:db8:9:0:b::77")
+    [default] = json.loads(await inside("a", "ip", "-6", "-j", "route", "show", "default"))
+    assert (default["gateway"], default["dev"], default["protocol"]) == ("fe80:ec2::1", "ens5", "ra")
+    assert await fabric.drops("eni-a") == {"unassigned_source": 0, "foreign_mac": 0}
+
+
+async def test_ipv6_frames_of_others_are_dropped_and_counted(fabric: Fabric) -> None:
+    """A source that is not the interface's, and another MAC than its own, do not get in; a prefix is its own whole."""
+    await renewed(fabric)
+    assert await reaches("a", "2001:db8:9::b")
+    router = ("via", "fe80:ec2::1", "dev", "ens5")
+    await inside("a", "ip", "neigh", "replace", "fe80:ec2::1", "lladdr", "0e:c2:00:00:00:01", "dev", "ens5")
+    await inside("a", "ip", "route", "replace", "2001:db8:9::b", *router)
+    await inside("a", "ip", "address", "add", "2001:db8:9:0:a::5/128", "dev", "ens5", "nodad")
+
+    assert await silent("a", "2001:db8:9::b", source="2001:db8:9:0:a::5")
+    assert (await fabric.drops("eni-a"))["unassigned_source"] > 0
+    await fabric.put("eni-a", **SIX_A, prefixes6=["2001:db8:9:0:a::/80"])
+    assert await reaches("a", "2001:db8:9::b", source="2001:db8:9:0:a::5")
+    await inside("a", "ip", "link", "set", "ens5", "address", "02:00:00:00:00:ff")
+    await inside("a", "ip", "neigh", "replace", "fe80:ec2::1", "lladdr", "0e:c2:00:00:00:01", "dev", "ens5")
+    assert await silent("a", "2001:db8:9::b", source="2001:db8:9:0:a::5")
+    assert (await fabric.drops("eni-a"))["foreign_mac"] > 0
+    await fabric.put_macs("eni-a", {"2001:db8:9:0:a::5": "02:00:00:00:00:ff"})
+    assert await reaches("a", "2001:db8:9::b", source="2001:db8:9:0:a::5")
+
+
+async def test_nobody_hears_ipv6_groups_or_answers_for_unknown_addresses(fabric: Fabric) -> None:
+    """What is sent to all nodes reaches nobody, and an address that is not assigned has no neighbour."""
+    await renewed(fabric)
+    assert await reaches("a", "2001:db8:9::b")
+
+    heard = await inside("a", "sh", "-c", "ping -L -n -c 2 -i 0.1 -W 0.5 ff02::1%ens5 || true")  # -L: not by itself
+    assert "2 packets transmitted, 0 received" in heard
+    assert await silent("a", "2001:db8:9::77")
+    neighbours = {n["dst"]: n for n in json.loads(await inside("a", "ip", "-6", "-j", "neigh", "show"))}
+    assert "lladdr" not in neighbours["2001:db8:9::77"]
+
+
+async def test_ipv4_prefix_belongs_to_its_interface(fabric: Fabric) -> None:
+    """Every address of a /28 is delivered to its interface and accepted from it, until the prefix is taken away."""
+    await fabric.put("eni-b", prefixes=["10.9.0.32/28"])
+    await inside("b", "ip", "address", "add", "10.9.0.40/32", "dev", "ens5")
+
+    assert await reaches("a", "10.9.0.40")
+    assert await reaches("b", "10.9.0.10", source="10.9.0.40")
+    await fabric.put("eni-b")
+    assert await silent("a", "10.9.0.40")
+
+
 async def test_detached_interface_is_gone_and_comes_again(fabric: Fabric) -> None:
     """DELETE takes the link out of the instance, twice does no harm, and a later PUT brings it back."""
     await fabric.delete("eni-b")

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -118,6 +117,10 @@ async def test_new_instance_has_its_primary_interface_plugged(world: World) -> N
         "subnet_cidr": "10.0.1.0/24",
         "gateway": "10.0.1.1",
         "addresses": [world.instance["private_ip"]],
+        "prefixes": [],
+        "subnet_cidr6": None,
+        "addresses6": [],
+        "prefixes6": [],
         "mtu": 9001,
     }
 
@@ -155,16 +158,38 @@ async def test_assign_and_unassign_answer_after_the_fabric(world: World) -> None
     assert [world.instance["private_ip"], new[1]] == world.fabric.plugged[eni]["addresses"]
 
 
-async def test_prefix_arrives_as_its_addresses(world: World) -> None:
-    """The fabric hears of a prefix as sixteen addresses after the single ones, and of none when it is unassigned."""
+async def test_prefix_arrives_as_one(world: World) -> None:
+    """The fabric hears of a prefix beside the single addresses, and of none when it is unassigned."""
     eni = world.instance["eni"]
     reply = await asyncio.to_thread(world.ec2.assign_private_ip_addresses, NetworkInterfaceId=eni, Ipv4PrefixCount=1)
     (prefix,) = [entry["Ipv4Prefix"] for entry in reply["AssignedIpv4Prefixes"]]
 
-    expected = [world.instance["private_ip"], *map(str, IPv4Network(prefix))]
-    assert expected == world.fabric.plugged[eni]["addresses"]
+    assert [prefix] == world.fabric.plugged[eni]["prefixes"]
+    assert [world.instance["private_ip"]] == world.fabric.plugged[eni]["addresses"]
     await asyncio.to_thread(world.ec2.unassign_private_ip_addresses, NetworkInterfaceId=eni, Ipv4Prefixes=[prefix])
-    assert expected[:1] == world.fabric.plugged[eni]["addresses"]
+    assert world.fabric.plugged[eni]["prefixes"] == []
+
+
+async def test_ipv6_arrives(world: World) -> None:
+    """The fabric hears of IPv6 addresses, prefixes and their subnet, and of none when they are unassigned."""
+    vpc = (await world.control("POST", "/vpcs", {"cidr": "10.1.0.0/16", "ipv6_cidr": "2001:db8:1::/56"}))["id"]
+    subnet = {"vpc": vpc, "cidr": "10.1.1.0/24", "zone": "us-east-1a", "ipv6_cidr": "2001:db8:1:1::/64"}
+    where = (await world.control("POST", "/subnets", subnet))["id"]
+    body = {"type": "t3.medium", "subnet": where, "netns": "/run/netns/node-2"}
+    eni = (await world.control("POST", "/instances", body))["eni"]
+
+    assign = world.ec2.assign_ipv6_addresses
+    addresses = (await asyncio.to_thread(assign, NetworkInterfaceId=eni, Ipv6AddressCount=1))["AssignedIpv6Addresses"]
+    prefixes = (await asyncio.to_thread(assign, NetworkInterfaceId=eni, Ipv6PrefixCount=1))["AssignedIpv6Prefixes"]
+
+    plugged = world.fabric.plugged[eni]
+    assert (len(addresses), len(prefixes)) == (1, 1)
+    assert (plugged["addresses6"], plugged["prefixes6"]) == (addresses, prefixes)
+    assert plugged["subnet_cidr6"] == "2001:db8:1:1::/64"
+    await asyncio.to_thread(
+        world.ec2.unassign_ipv6_addresses, NetworkInterfaceId=eni, Ipv6Addresses=addresses, Ipv6Prefixes=prefixes
+    )
+    assert (world.fabric.plugged[eni]["addresses6"], world.fabric.plugged[eni]["prefixes6"]) == ([], [])
 
 
 async def test_moved_address_leaves_the_donor_first(world: World) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,9 @@ async def spoofing(stage: Stage) -> str:
     before = await world.fabric.drops()
     eni = next(eni.id for eni in await readings.cloud(world) if address_of(source) in eni.addresses)
     mac, gateway_mac = await _own_mac(source), await _gateway_mac(source)
-    used = {IPv4Address(a) for plugged in (await world.fabric.interfaces()).values() for a in plugged["addresses"]}
+    plugged = (await world.fabric.interfaces()).values()
+    used = {IPv4Address(address) for interface in plugged for address in interface["addresses"]}
+    used |= {address for interface in plugged for prefix in interface["prefixes"] for address in IPv4Network(prefix)}
     unassigned = next(address for address in list(VPC.hosts())[20:] if address not in used)
     marks = {kind: os.urandom(16) for kind in ("honest", "unassigned_source", "foreign_mac")}
     senders = {

@@ -6,6 +6,7 @@
                                      datapath      watch ─────┘◀── API server
                                                    reports ───────▶ (pool and node status, endpoints; off the path)
 
-``links`` and ``routers`` keep what of the kernel decides which pools serve: links that are up, and the IPv6 router each
-has. The agent calls no cloud and holds no key. It agrees with the operator through objects alone (core.api.nodenetwork).
+``links`` and ``routers`` keep what of the kernel decides which pools serve: links that are up, and each one's IPv6
+router. The agent calls no cloud and holds no key. It agrees with the operator through objects alone
+(core.api.nodenetwork).
 """

@@ -10,12 +10,12 @@
 400 names the wrong field, 404 an unknown interface, 409 carries what the kernel said.
 """
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import msgspec
 from aiohttp import web
 
-from cloudsim.fabric.model import Interface
+from cloudsim.fabric.model import Address, Interface
 from cloudsim.fabric.vpc import Refused, Vpc
 
 
@@ -87,14 +87,12 @@ def _parse_interface(body: bytes) -> Interface:
     return msgspec.json.decode(body, type=Interface, dec_hook=_address)
 
 
-def _parse_macs(body: bytes) -> dict[IPv4Address, str | None]:
-    return {IPv4Address(key): mac for key, mac in msgspec.json.decode(body, type=dict[str, str | None]).items()}
+def _parse_macs(body: bytes) -> dict[Address, str | None]:
+    return {ip_address(key): mac for key, mac in msgspec.json.decode(body, type=dict[str, str | None]).items()}
 
 
 def _address(kind: type, text: object) -> object:
-    """Decoding hook for the two address types."""
-    if kind is IPv4Address:
-        return IPv4Address(text)
-    if kind is IPv4Network:
-        return IPv4Network(text)
+    """Decoding hook for the address types."""
+    if kind in (IPv4Address, IPv4Network, IPv6Address, IPv6Network):
+        return kind(text)
     raise NotImplementedError(kind)

@@ -8,11 +8,11 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from cloudsim.fabric import model
-from cloudsim.fabric.model import Interface
+from cloudsim.fabric.model import Address, Interface
+from cloudsim.fabric.responder import Responder
 
 NETNS_FOLDER = Path("/run/netns")
 
@@ -24,8 +24,8 @@ _SYSCTLS = {
     "net/ipv4/conf/all/send_redirects": "0",  # pods would believe them and bypass the VPC
     "net/ipv4/conf/default/send_redirects": "0",
     "net/ipv4/conf/all/accept_redirects": "0",
-    "net/ipv6/conf/all/disable_ipv6": "1",
-    "net/ipv6/conf/default/disable_ipv6": "1",
+    "net/ipv6/conf/all/forwarding": "1",
+    "net/ipv6/conf/default/accept_dad": "0",
 }
 
 
@@ -44,7 +44,9 @@ class Vpc:
     def __init__(self, name: str) -> None:
         self.namespace = f"{name}-vpc"
         self.interfaces: dict[str, Interface] = {}
-        self._macs: dict[str, dict[IPv4Address, str]] = {}
+        self._macs: dict[str, dict[Address, str]] = {}
+        self._responder: Responder | None = None
+        self._view = model.view({}, {})
         self._turn = asyncio.Lock()
 
     async def start(self) -> None:
@@ -54,11 +56,14 @@ class Vpc:
         await _run("ip", "netns", "add", self.namespace)
         settings = [f"{key}={value}" for key, value in _SYSCTLS.items()]
         await _run("ip", "netns", "exec", self.namespace, "sysctl", "-q", "-w", *settings)
-        await self._ip(["link set lo up", "route add blackhole default"])
+        await self._ip(["link set lo up", "route add blackhole default", "route add blackhole ::/0"])
         await self._nft(model.RULES.splitlines())
+        self._responder = Responder(NETNS_FOLDER / self.namespace, lambda: self._view)
 
     async def close(self) -> None:
         """Remove all links, in one request, then the namespace."""
+        if self._responder is not None:
+            self._responder.close()
         async with self._turn:
             with contextlib.suppress(Refused):
                 await self._ip([f"link del group {model.GROUP}"])
@@ -77,9 +82,7 @@ class Vpc:
             if known is None:
                 await self._plug(eni, wanted)
             after = {
-                other: model.without(interface, wanted.addresses)
-                for other, interface in self.interfaces.items()
-                if other != eni
+                other: model.without(interface, wanted) for other, interface in self.interfaces.items() if other != eni
             }
             try:
                 await self._turn_into({**after, eni: wanted}, self._macs)
@@ -88,23 +91,22 @@ class Vpc:
                     await self._unplug(eni)
                 raise
 
-    async def put_macs(self, eni: str, macs: Mapping[IPv4Address, str]) -> None:
+    async def put_macs(self, eni: str, macs: Mapping[Address, str]) -> None:
         """Replace the MACs of the interface's addresses that have one of their own. ``KeyError``: unknown interface."""
         async with self._turn:
             if eni not in self.interfaces:
                 raise KeyError(eni)
             await self._turn_into(self.interfaces, {**self._macs, eni: dict(macs)})
 
-    async def patch_macs(self, macs: Mapping[IPv4Address, str | None]) -> None:
+    async def patch_macs(self, macs: Mapping[Address, str | None]) -> None:
         """Have some addresses sent with a MAC of their own, or (None) with their interface's again.
 
         ``KeyError``: no interface has the address.
         """
         async with self._turn:
-            owners = {address: eni for eni, interface in self.interfaces.items() for address in interface.addresses}
             after = {eni: dict(known) for eni, known in self._macs.items()}
             for address, mac in macs.items():
-                known = after.setdefault(owners[address], {})
+                known = after.setdefault(self._interface_of(address), {})
                 known.pop(address, None)
                 if mac is not None:
                     known[address] = mac
@@ -131,11 +133,15 @@ class Vpc:
     async def _plug(self, eni: str, interface: Interface) -> None:
         """A cloud's new interface appears in the guest down and bare; only the first one is configured by the image."""
         link = model.vpc_link(eni)
+        ours = f"address {model.ROUTER_MAC} mtu {interface.mtu} group {model.GROUP}"
         peer = f"name {interface.link} address {interface.mac} mtu {interface.mtu} netns {interface.netns}"
         await self._ip(
             [
-                f"link add name {link} mtu {interface.mtu} group {model.GROUP} type veth peer {peer}",
+                f"link add name {link} {ours} type veth peer {peer}",
+                f"link set {link} addrgenmode none",
                 f"link set {link} up",
+                f"address add {model.ROUTER6}/64 dev {link} nodad",
+                f"neigh replace {model.NEXT_HOP} lladdr {interface.mac} dev {link} nud permanent",
                 f"ntable change name arp_cache dev {link} proxy_delay 0",  # otherwise an answer waits up to 0.8 s
             ]
         )
@@ -143,6 +149,8 @@ class Vpc:
             primary = f"{interface.addresses[0]}/{interface.subnet_cidr.prefixlen}"
             lines = [
                 f"address add {primary} dev {interface.link}",
+                # As DHCPv6 brings it; the default route is what the router's advertisement makes of it.
+                *(f"address add {address}/128 dev {interface.link} nodad" for address in interface.addresses6[:1]),
                 f"link set {interface.link} up",
                 f"route replace default via {interface.gateway} dev {interface.link}",
             ]
@@ -163,16 +171,22 @@ class Vpc:
         await self._turn_into(rest, {other: macs for other, macs in self._macs.items() if other != eni})
         await self._unplug(eni)
 
-    async def _turn_into(
-        self, interfaces: Mapping[str, Interface], macs: Mapping[str, Mapping[IPv4Address, str]]
-    ) -> None:
-        commands = model.difference(model.view(self.interfaces, self._macs), model.view(interfaces, macs))
+    async def _turn_into(self, interfaces: Mapping[str, Interface], macs: Mapping[str, Mapping[Address, str]]) -> None:
+        after = model.view(interfaces, macs)
+        commands = model.difference(self._view, after)
         if commands.forget:
             with contextlib.suppress(Refused):
                 await self._ip(commands.forget, "-force")
         await asyncio.gather(self._ip(commands.learn), self._nft(commands.filter))
         self.interfaces = dict(interfaces)
         self._macs = {eni: dict(known) for eni, known in macs.items()}
+        self._view = after
+
+    def _interface_of(self, address: Address) -> str:
+        found = next((eni for eni, interface in self.interfaces.items() if interface.has(address)), None)
+        if found is None:
+            raise KeyError(address)
+        return found
 
     async def _ip(self, lines: Iterable[str], *options: str) -> None:
         if text := "\n".join(lines):

@@ -1,7 +1,7 @@
 """Tells the fabric what it must plug. Per interface one message at a time, always the newest truth.
 
-The fabric gets PUT /interfaces/<id> and DELETE /interfaces/<id>: IPv4 only, the addresses of prefixes one by one. What
-it refuses is tried again and kept for /_sim/table.
+The fabric gets PUT /interfaces/<id> and DELETE /interfaces/<id>. What it refuses is tried again and kept for
+/_sim/table.
 """
 
 import asyncio
@@ -77,9 +77,11 @@ class FabricLink:
             "mac": eni.mac,
             "subnet_cidr": str(subnet.cidr),
             "gateway": str(subnet.gateway),
-            "addresses": [
-                str(address) for address in (*eni.addresses, *(one for prefix in eni.prefixes for one in prefix))
-            ],
+            "addresses": list(map(str, eni.addresses)),
+            "prefixes": list(map(str, eni.prefixes)),
+            "subnet_cidr6": None if subnet.cidr6 is None else str(subnet.cidr6),
+            "addresses6": list(map(str, eni.addresses6)),
+            "prefixes6": list(map(str, eni.prefixes6)),
             "mtu": self._mtu,
         }
 
