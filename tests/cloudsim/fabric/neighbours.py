@@ -98,6 +98,6 @@ def _packet(source: IPv6Address, target: IPv6Address, body: bytes) -> bytes:
     total = sum(Struct(f">{(len(pseudo) + len(body)) // 2}H").unpack(pseudo + body))  # every option is of even length
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
-    checked = body[:2] + (total ^ 0xFFFF).to_bytes(2, "big") + body[4:]
+    checked: bytes = body[:2] + (total ^ 0xFFFF).to_bytes(2, "big") + body[4:]
     header: bytes = _HEADER.pack(0x60000000, len(body), _ICMPV6, _HOPS, source.packed, target.packed)
     return header + checked
