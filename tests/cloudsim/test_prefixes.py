@@ -238,8 +238,8 @@ REFUSALS: dict[str, tuple[Callable[[Account], object], str, str]] = {
     ),
     "overlapping reservations": (
         lambda a: (_reserve(a, "10.0.1.64/26"), _reserve(a, "10.0.1.64/28", "explicit")),
-        "InvalidSubnetCidrReservation.Conflict",
-        "conflicts",
+        "InvalidParameterValue",
+        "Reservation CIDR 10.0.1.64/28 has overlap with existing reserved CIDR block",
     ),
     "reservation outside": (lambda a: _reserve(a, "10.0.3.0/28"), "InvalidParameterValue", "not within"),
     "reservation of no type": (lambda a: _reserve(a, "10.0.1.64/28", "whim"), "InvalidParameterValue", "whim"),

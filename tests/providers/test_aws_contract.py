@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, ip_address
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -12,13 +12,24 @@ import pytest
 from cloudsim.server import buckets
 from cloudsim.server.app import Settings
 from cloudsim.threaded import Simulator, simulator
-from providers.contract import DriverContract, Truth, wanted
+from providers.contract import DriverContract
+from providers.contract.world import Truth, wanted
 from underlay.core.cloud import errors
 from underlay.core.cloud.driver import ProviderDriver
 from underlay.core.cloud.limits import CallGate
-from underlay.core.cloud.model import AddressRequest, InterfaceState, Limits, Owner, SubnetQuery
+from underlay.core.cloud.model import (
+    AddressRequest,
+    Egress,
+    InterfaceState,
+    IPNetwork,
+    Kind,
+    Limits,
+    NetworkInterface,
+    Owner,
+    SubnetQuery,
+)
 from underlay.core.cloud.registry import ProviderSettings, load
-from underlay.core.identity import InstanceId, InterfaceId, SubnetId
+from underlay.core.identity import InstanceId, InterfaceId, ReservationId, SubnetId
 from underlay.core.runtime.clock import RealClock
 from underlay.providers.aws.calls import IMPLIED_PERMISSIONS, RATES, Ec2
 from underlay.providers.aws.convert import CreateReply, Nothing
@@ -28,6 +39,8 @@ REGION = "eu-central-1"
 ZONE = "eu-central-1a"
 NO_INSTANCE = InstanceId("i-0123456789abcdef0")
 NO_SUBNET = SubnetId("subnet-0123456789abcdef0")
+NO_RESERVATION = ReservationId("scr-0123456789abcdef0")
+BLOCK, OTHER_BLOCK = ip_network("10.0.1.64/28"), ip_network("10.0.1.128/28")
 NO_INTERFACE = InterfaceId("eni-0123456789abcdef0")
 
 
@@ -61,9 +74,12 @@ class Ec2Cloud:
     instance: InstanceId
     owner: Owner
     network: str
+    main_table: str
     subnet: SubnetId
     tiny: SubnetId
     tiny_free: int
+    groups: Sequence[str]
+    group_tags: Mapping[str, str]
     zone: str = ZONE
     type: str = "t3.medium"
     limits: Limits = field(
@@ -77,13 +93,39 @@ class Ec2Cloud:
                 "ModifyNetworkInterfaceAttribute",
             ),
             "delete_interface": ("DetachNetworkInterface", "DeleteNetworkInterface"),
-            "assign": ("AssignPrivateIpAddresses",),
-            "unassign": ("UnassignPrivateIpAddresses",),
+            "set_security_groups": ("ModifyNetworkInterfaceAttribute",),
+            "reserve": ("CreateSubnetCidrReservation",),
+            "unreserve": ("DeleteSubnetCidrReservation",),
         }
     )
+    assigns: Mapping[Kind, str] = field(
+        default_factory=lambda: {
+            Kind.IPV4: "AssignPrivateIpAddresses",
+            Kind.IPV4_PREFIX: "AssignPrivateIpAddresses",
+            Kind.IPV6: "AssignIpv6Addresses",
+            Kind.IPV6_PREFIX: "AssignIpv6Addresses",
+        }
+    )
+    unassigns: Mapping[Kind, str] = field(
+        default_factory=lambda: {
+            Kind.IPV4: "UnassignPrivateIpAddresses",
+            Kind.IPV4_PREFIX: "UnassignPrivateIpAddresses",
+            Kind.IPV6: "UnassignIpv6Addresses",
+            Kind.IPV6_PREFIX: "UnassignIpv6Addresses",
+        }
+    )
+    moves: Mapping[Kind, Sequence[str]] = field(
+        default_factory=lambda: {
+            Kind.IPV4: ("AssignPrivateIpAddresses",),
+            Kind.IPV6: ("UnassignIpv6Addresses", "AssignIpv6Addresses"),
+        }
+    )
+    block: IPNetwork = BLOCK
+    other_block: IPNetwork = OTHER_BLOCK
     strange_instance: InstanceId = NO_INSTANCE
     strange_subnet: SubnetId = NO_SUBNET
     strange_interface: InterfaceId = NO_INTERFACE
+    strange_reservation: ReservationId = NO_RESERVATION
     strange_provider_ids: Sequence[str] = (
         "",
         "i-0abc",
@@ -92,19 +134,35 @@ class Ec2Cloud:
         "aws:///eu-central-1a/vm-1",
     )
 
+    async def another_driver(self, gate: CallGate) -> ProviderDriver:
+        return await load("aws", settings(self.sim.url, gate))
+
     def interfaces(self) -> list[Truth]:
         rows = self.sim.control("GET", "/table")["interfaces"]
         return [
             Truth(
                 id=row["id"],
-                addresses=frozenset(ip_address(text) for text in row["addresses"]),
+                items=frozenset(ip_address(text) for text in row["addresses"] + row["ipv6_addresses"])
+                | frozenset(ip_network(text) for text in row["prefixes"] + row["ipv6_prefixes"]),
                 tags=row["tags"],
+                groups=tuple(row["groups"]),
+                network_card=(row["attachment"] or {}).get("network_card", 0),
                 instance=(row["attachment"] or {}).get("instance", ""),
                 ends_with_instance=(row["attachment"] or {}).get("delete_on_termination", False),
             )
             for row in rows
             if row["subnet"] in {self.subnet, self.tiny} and (row["attachment"] or {}).get("device_index") != 0
         ]
+
+    def truth(self, interface: str) -> Truth:
+        return next(item for item in self.interfaces() if item.id == interface)
+
+    def blocks(self) -> Mapping[str, str]:
+        rows = self.sim.control("GET", "/table")["subnets"]
+        return {held["cidr"]: held["type"] for row in rows if row["id"] == self.subnet for held in row["reservations"]}
+
+    def hang(self, operation: str) -> None:
+        self.sim.control("POST", "/faults", {"operation": operation, "kind": "hang"})
 
     def lose_reply(self, operation: str) -> None:
         self.sim.control("POST", "/faults", {"operation": operation, "kind": "lost_reply"})
@@ -126,9 +184,17 @@ async def cloud(sim: Simulator) -> AsyncIterator[Ec2Cloud]:
     """A network and an instance of the test's own; faults and keys of an earlier test are gone."""
     sim.control("DELETE", "/faults")
     sim.control("DELETE", "/credentials")
-    vpc = sim.control("POST", "/vpcs", {"cidr": "10.0.0.0/16"})["id"]
-    subnet = sim.control("POST", "/subnets", {"vpc": vpc, "cidr": "10.0.1.0/24", "zone": ZONE})
-    tiny = sim.control("POST", "/subnets", {"vpc": vpc, "cidr": "10.0.2.0/28", "zone": ZONE})
+    made_vpc = sim.control("POST", "/vpcs", {"cidr": "10.0.0.0/16", "ipv6_cidr": "2001:db8:1::/56"})
+    vpc = made_vpc["id"]
+    place = {"vpc": vpc, "zone": ZONE, "ipv6_cidr": "next"}
+    subnet = sim.control("POST", "/subnets", {**place, "cidr": "10.0.1.0/24"})
+    tiny = sim.control("POST", "/subnets", {**place, "cidr": "10.0.2.0/28"})
+    group_tags = {"pods": "yes"}
+    labels: tuple[dict[str, str], ...] = ({**group_tags, "team": "blue"}, {"pods": "no"}, {})
+    groups = [
+        sim.control("POST", "/security-groups", {"vpc": vpc, "name": f"group {number}", "tags": tags})["id"]
+        for number, tags in enumerate(labels)
+    ]
     machine = sim.control("POST", "/instances", {"type": "t3.medium", "subnet": subnet["id"]})
     lease = [True]
     gate = CallGate(clock=RealClock(), lease=lambda: lease[0], timeout_seconds=15, first_wait_seconds=0.03)
@@ -142,9 +208,12 @@ async def cloud(sim: Simulator) -> AsyncIterator[Ec2Cloud]:
         instance=InstanceId(machine["id"]),
         owner=Owner(cluster=f"cluster of {machine['id']}", node="node-uid"),
         network=vpc,
+        main_table=made_vpc["route_table"],
         subnet=SubnetId(subnet["id"]),
         tiny=SubnetId(tiny["id"]),
         tiny_free=tiny["free"],
+        groups=groups,
+        group_tags=group_tags,
     )
     # Reads lag: the test begins when the instance is seen.
     async with asyncio.timeout(10):
@@ -162,11 +231,110 @@ class TestEc2:
     """What is EC2's own."""
 
     async def test_gateway_is_the_first_host_address(self, cloud: Ec2Cloud) -> None:
-        """The router of a subnet is at its network address plus one (VPC User Guide)."""
+        """The router of a subnet is at its network address plus one (VPC User Guide); that of IPv6 is not known."""
         (subnet,) = await cloud.driver.subnets(SubnetQuery(ids=(cloud.subnet,), tags={}))
 
-        assert subnet.gateways == (IPv4Address("10.0.1.1"),)
+        assert [cidr.prefixlen for cidr in subnet.cidrs] == [24, 64]
+        assert subnet.gateways == (IPv4Address("10.0.1.1"), None)
         assert subnet.free == 251 - 1
+
+    @pytest.mark.parametrize(
+        ("type_", "expected"),
+        [
+            pytest.param(
+                "t2.medium",
+                Limits(interfaces=3, ipv4_per_interface=6, ipv6_per_interface=6, prefixes=False),
+                id="Xen has no prefixes",
+            ),
+            pytest.param(
+                "m5.metal",
+                Limits(interfaces=15, ipv4_per_interface=50, ipv6_per_interface=50, prefixes=True),
+                id="bare metal has prefixes without a hypervisor",
+            ),
+            pytest.param(
+                "p4d.24xlarge",
+                Limits(
+                    interfaces=60, ipv4_per_interface=50, ipv6_per_interface=50, prefixes=True, cards=(15, 15, 15, 15)
+                ),
+                id="four network cards",
+            ),
+        ],
+    )
+    async def test_limits_of_types(self, cloud: Ec2Cloud, type_: str, expected: Limits) -> None:
+        """EC2 User Guide: interfaces and addresses of instance types, prefixes on Nitro and bare metal, cards."""
+        assert await cloud.driver.limits(type_) == expected
+
+    async def test_another_network_card(self, cloud: Ec2Cloud) -> None:
+        """An interface goes to the card asked for, and finds a free index there, whatever is on others."""
+        machine = cloud.sim.control("POST", "/instances", {"type": "p4d.24xlarge", "subnet": cloud.subnet})
+        want = replace(wanted(cloud), instance=InstanceId(machine["id"]), device_index=1)
+        first, second, zeroth = [
+            await cloud.driver.create_interface(replace(want, token=f"{want.token} {number}", network_card=card))
+            for number, card in enumerate((2, 2, 0))
+        ]
+
+        places = [(item.network_card, item.device_index) for item in (first, second, zeroth)]
+        assert places == [(2, 1), (2, 2), (0, 1)]
+        assert not any(item.primary for item in (first, second, zeroth))
+
+    @pytest.mark.parametrize(
+        ("change", "special"),
+        [
+            ({"type": "trunk"}, True),
+            ({"type": "efa-only"}, True),
+            ({"type": "lambda"}, True),
+            ({"type": "efa"}, False),
+            ({"requester_managed": True}, True),
+            ({}, False),
+        ],
+    )
+    async def test_interfaces_of_services(self, cloud: Ec2Cloud, change: dict[str, object], special: bool) -> None:  # noqa: FBT001 pytest passes it by name
+        """What a service of AWS made or runs is marked as such; an ordinary or EFA interface is anybody's."""
+        made = await cloud.driver.create_interface(wanted(cloud))
+        cloud.sim.control("PUT", f"/interfaces/{made.id}", change)
+
+        await _until(cloud, made.id, lambda item: item.special is special)
+
+    async def test_interfaces_tagged_as_not_ours(self, cloud: Ec2Cloud) -> None:
+        """EKS's tag that forbids to manage an interface is heeded."""
+        tags = {"node.k8s.amazonaws.com/no_manage": "true"}
+        made = await cloud.driver.create_interface(replace(wanted(cloud), tags=tags))
+
+        assert made.special
+
+    @pytest.mark.parametrize(
+        ("own", "main", "expected"),
+        [
+            ("internet-gateway", None, Egress.INTERNET_GATEWAY),
+            ("nat-gateway", "internet-gateway", Egress.NAT),
+            (None, "internet-gateway", Egress.INTERNET_GATEWAY),
+            ("", "internet-gateway", Egress.NONE),
+            (None, None, Egress.NONE),
+        ],
+    )
+    async def test_the_way_out(self, cloud: Ec2Cloud, own: str | None, main: str | None, expected: Egress) -> None:
+        """It is that of the subnet's own route table, else of the VPC's main one."""
+        if main is not None:
+            cloud.sim.control("PUT", f"/route-tables/{cloud.main_table}", {"default": main})
+        if own is not None:
+            table = {"vpc": cloud.network, "subnets": [cloud.subnet], "default": own}
+            cloud.sim.control("POST", "/route-tables", table)
+        await asyncio.sleep(0.2)  # reads lag by half of it
+        (subnet,) = await cloud.driver.subnets(SubnetQuery(ids=(cloud.subnet,), tags={}))
+
+        assert subnet.egress is expected
+
+    @pytest.mark.parametrize("kind", ["error", "hang"])
+    async def test_subnets_without_route_tables(self, cloud: Ec2Cloud, kind: str) -> None:
+        """Where the way out cannot be read, the subnets are, soon, and the tables are not asked for each time."""
+        fault = {"operation": "DescribeRouteTables", "kind": kind, "code": "UnauthorizedOperation", "count": 9}
+        cloud.sim.control("POST", "/faults", fault)
+        async with asyncio.timeout(10):
+            found = [await cloud.driver.subnets(SubnetQuery(ids=(cloud.subnet,), tags={})) for _ in range(3)]
+        sent = {count.operation: count.calls for count in cloud.gate.counts()}
+
+        assert [item.egress for (item,) in found] == [None, None, None]
+        assert sent["DescribeRouteTables"] == 1
 
     async def test_wrong_credentials_are_named(self, cloud: Ec2Cloud) -> None:
         """An unknown access key is no missing permission: the text speaks of the credentials."""
@@ -196,16 +364,6 @@ class TestEc2:
         assert await waiting == []
         with pytest.raises(errors.Unavailable, match="DriverClosed"):
             await following
-
-    async def test_a_write_that_hangs_has_an_unknown_outcome(self, cloud: Ec2Cloud) -> None:
-        """The gate's time bound ends the wait."""
-        gate = CallGate(clock=RealClock(), lease=lambda: True, timeout_seconds=0.3)
-        driver = await load("aws", settings(cloud.sim.url, gate))
-        cloud.sim.control("POST", "/faults", {"operation": "CreateNetworkInterface", "kind": "hang"})
-
-        with pytest.raises(errors.UnknownOutcome, match="no answer within"):
-            await driver.create_interface(wanted(cloud))
-        await driver.close()
 
     async def test_the_sdk_sends_once(self, cloud: Ec2Cloud) -> None:
         """A failed request is not repeated behind the gate's back."""
@@ -254,6 +412,15 @@ class TestEc2:
         assert [(item.id, item.state) for item in left] == [(made.id, InterfaceState.AVAILABLE)]
 
 
+async def _until(cloud: Ec2Cloud, interface: str, holds: Callable[[NetworkInterface], bool]) -> None:
+    """By a read that has caught up."""
+    async with asyncio.timeout(10):
+        while True:
+            found = await cloud.driver.instance(cloud.instance)
+            if any(item.id == interface and holds(item) for item in found.interfaces):
+                return
+
+
 class TestRates:
     """The driver's and the simulator's tables were each written from EC2's documentation."""
 
@@ -261,7 +428,7 @@ class TestRates:
         """Both say the same of every operation the driver calls; all its reads are filtered or paged."""
         published = {
             operation: buckets.FILTERED_READ
-            if operation.startswith("Describe")
+            if operation.startswith(("Describe", "Get"))
             else buckets.RATES.get(operation, buckets.OTHER_WRITE)
             for operation in RATES
         }

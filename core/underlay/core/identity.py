@@ -10,6 +10,8 @@ InterfaceId = NewType("InterfaceId", str)
 """The cloud's own id of a network interface (``eni-0123…``)."""
 SubnetId = NewType("SubnetId", str)
 InstanceId = NewType("InstanceId", str)
+ReservationId = NewType("ReservationId", str)
+"""Of a block of a subnet that is kept for one use."""
 Mac = NewType("Mac", str)
 """Lower case, colon separated: ``02:00:0a:00:00:01``."""
 

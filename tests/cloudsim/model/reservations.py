@@ -11,7 +11,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
-from cloudsim.model.errors import Refused, invalid_value, not_found
+from cloudsim.model.errors import invalid_value, not_found
 
 if TYPE_CHECKING:
     from cloudsim.model.cloud import Cloud
@@ -46,9 +46,7 @@ def create(
     if whole is None or not _is_within(block, whole):
         raise invalid_value(f"The CIDR '{cidr}' is not within the subnet's address range.")
     if any(other.subnet == subnet and other.cidr.overlaps(block) for other in cloud.reservations.values()):
-        raise Refused(
-            "InvalidSubnetCidrReservation.Conflict", f"The CIDR '{cidr}' conflicts with another subnet CIDR reservation"
-        )
+        raise invalid_value(f"Reservation CIDR {cidr} has overlap with existing reserved CIDR block")
     check(tags or {})
     reservation = Reservation(
         id=cloud.new_id("scr"), subnet=subnet, cidr=block, type=ReservationType(type_), description=description

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from underlay.core.identity import InstanceId, InterfaceId, Mac, SubnetId
+from underlay.core.identity import InstanceId, InterfaceId, Mac, ReservationId, SubnetId
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -103,10 +103,21 @@ class Instance:
     interfaces: tuple[NetworkInterface, ...]
 
 
+class Egress(StrEnum):
+    """Where IPv4 packets to the internet go from a subnet. Through ``INTERNET_GATEWAY`` only those of addresses that
+    have a public one get anywhere; secondary addresses have none.
+    """
+
+    NONE = "none"
+    NAT = "nat"
+    INTERNET_GATEWAY = "internet-gateway"
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet:
     """``free`` None: the cloud does not say. ``gateways``: one for each of ``cidrs``, None where only router
-    advertisements tell it.
+    advertisements tell it. ``egress`` None: not known.
     """
 
     id: SubnetId
@@ -115,6 +126,25 @@ class Subnet:
     cidrs: tuple[IPNetwork, ...]
     gateways: tuple[IPAddress | None, ...]
     free: int | None
+    egress: Egress | None = None
+    tags: Mapping[str, str]
+
+
+class Use(StrEnum):
+    """What a block of a subnet is kept for: whole prefixes, or addresses that are asked for by name."""
+
+    PREFIX = "prefix"
+    FIXED = "fixed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A block out of which the cloud gives nothing of its own choice but, for ``PREFIX``, prefixes."""
+
+    id: ReservationId
+    subnet: SubnetId
+    cidr: IPNetwork
+    use: Use
     tags: Mapping[str, str]
 
 
@@ -143,6 +173,8 @@ class Capabilities:
     prefixes: bool = False
     ipv6: bool = False
     move_address: bool = False
+    security_groups: bool = False
+    reservations: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

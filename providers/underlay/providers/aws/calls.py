@@ -1,4 +1,5 @@
-"""EC2's API as awaitable calls: each goes through the gate, a bounded thread pool and the error table.
+"""EC2's API as awaitable calls: each goes through the gate, one of its operation's few threads and the error
+table.
 
 ``RATES`` is also the list of everything the driver may call: an operation that is not there cannot be called, and
 docs/aws.md publishes the same list as the policy to grant.
@@ -33,20 +34,28 @@ RATES: Mapping[str, Rate] = {
     "AssignPrivateIpAddresses": _RESOURCE_WRITE,
     "AttachNetworkInterface": _OTHER_WRITE,
     "CreateNetworkInterface": _RESOURCE_WRITE,
+    "CreateSubnetCidrReservation": Rate(burst=5, refill_per_second=1),
     "DeleteNetworkInterface": _RESOURCE_WRITE,
+    "DeleteSubnetCidrReservation": _OTHER_WRITE,
     "DescribeInstanceTypes": _READ,
     "DescribeInstances": _READ,
     "DescribeNetworkInterfaces": _READ,
+    "DescribeRouteTables": _READ,
+    "DescribeSecurityGroups": _READ,
     "DescribeSubnets": _READ,
     "DetachNetworkInterface": _OTHER_WRITE,
+    "GetSubnetCidrReservations": _READ,
     "ModifyNetworkInterfaceAttribute": _RESOURCE_WRITE,
     "UnassignIpv6Addresses": _OTHER_WRITE,
     "UnassignPrivateIpAddresses": _RESOURCE_WRITE,
 }
 IMPLIED_PERMISSIONS = frozenset({"CreateTags"})
-"""Actions that a call needs besides its own: CreateNetworkInterface tags what it makes."""
+"""Actions that a call needs besides its own: CreateNetworkInterface and CreateSubnetCidrReservation tag what they
+make.
+"""
 
 _THREADS = 8
+_CONNECTIONS = 32
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 20
 _PAGE = 1000
@@ -66,7 +75,8 @@ class Ec2:
         self._page_size = page_size
         self._gate: CallGate = settings.gate
         self._gate.publish(errors.PROVIDER, RATES, otherwise=_OTHER_WRITE)
-        self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix=f"aws-{settings.name}")
+        self._name = settings.name
+        self._pools: dict[str, ThreadPoolExecutor] = {}
         self._client = _client(settings)
         self._single_enis = Batch(
             self._enis_by_id, clock=self._gate.clock, gap_seconds=_LOOKS_APART_SECONDS, most=FILTER_VALUES
@@ -75,14 +85,14 @@ class Ec2:
 
     async def call(self, operation: str, reply: type[R], **parameters: object) -> R:
         """Sends one request. Raises ``cloud.errors`` only."""
-        mutating = not operation.startswith("Describe")
+        mutating = not operation.startswith(("Describe", "Get"))
         method = getattr(self._client, xform_name(operation))
 
         async def once() -> R:
             if self._closed:
                 raise errors.closed(operation)
             try:
-                answer = await offload(partial(method, **parameters), pool=self._pool)
+                answer = await offload(partial(method, **parameters), pool=self._threads_of(operation))
             except (BotoCoreError, ClientError, ResponseParserError) as error:
                 raise errors.translate(error, operation=operation, mutating=mutating) from error
             try:
@@ -94,13 +104,23 @@ class Ec2:
             raise LookupError(f"{operation} is not among the calls the driver declares")
         return await self._gate.call(operation, once, mutating=mutating)
 
-    async def pages(self, operation: str, page: type[P], filters: Mapping[str, Sequence[str]]) -> list[P]:
+    async def pages(
+        self,
+        operation: str,
+        page: type[P],
+        filters: Mapping[str, Sequence[str]],
+        *,
+        page_size: int | None = None,
+        **parameters: object,
+    ) -> list[P]:
         """All pages of a list by filters (never by ids: one unknown id would fail the whole)."""
-        asked = [{"Name": name, "Values": list(values)} for name, values in filters.items()]
+        asked = {"MaxResults": page_size or self._page_size, **parameters}
+        if filters:
+            asked["Filters"] = [{"Name": name, "Values": list(values)} for name, values in filters.items()]
         pages: list[P] = []
         following: dict[str, str] = {}
         while True:
-            pages.append(await self.call(operation, page, Filters=asked, MaxResults=self._page_size, **following))
+            pages.append(await self.call(operation, page, **asked, **following))
             if not pages[-1].next_token:
                 return pages
             following = {"NextToken": pages[-1].next_token}
@@ -123,8 +143,15 @@ class Ec2:
         """Ends idle connections and threads; a call already sent keeps its thread until it is answered."""
         self._closed = True
         # Queued calls still run: cancelling them would look to their callers like their own cancellation.
-        self._pool.shutdown(wait=False)
+        for pool in self._pools.values():
+            pool.shutdown(wait=False)
         self._client.close()
+
+    def _threads_of(self, operation: str) -> ThreadPoolExecutor:
+        """A few for each operation, so that one which hangs does not hold up the others."""
+        if operation not in self._pools:
+            self._pools[operation] = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"aws-{self._name}-{operation}")
+        return self._pools[operation]
 
     async def _enis_by_id(self, ids: Sequence[str]) -> dict[str, convert.Eni]:
         """By filter: EC2 counts reads by id alone as unfiltered, whose bucket is half as large."""
@@ -145,7 +172,7 @@ def _client(settings: ProviderSettings) -> Any:  # noqa: ANN401 (the SDK makes i
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
-            max_pool_connections=_THREADS,
+            max_pool_connections=_CONNECTIONS,
             user_agent_extra="underlay",
         ),
     )

@@ -89,6 +89,10 @@ class EniAttachment(Reply, frozen=True, kw_only=True):
     delete_on_termination: bool = False
 
 
+class _Operator(Reply, frozen=True, kw_only=True):
+    managed: bool = False
+
+
 class Eni(Reply, frozen=True, kw_only=True):
     """NetworkInterface."""
 
@@ -98,6 +102,7 @@ class Eni(Reply, frozen=True, kw_only=True):
     owner_id: str = ""
     interface_type: str = "interface"
     requester_managed: bool = False
+    operator: _Operator = _Operator()
     private_ip_address: IPv4Address | None = None
     private_ip_addresses: list[_PrivateAddress] = []
     ipv4_prefixes: list[_Prefix] = []
@@ -292,7 +297,8 @@ def _is_special(eni: Eni) -> bool:
     # An interface that a service attached to a machine of its own, such as a load balancer's.
     elsewhere = attachment is not None and attachment.instance_owner_id not in ("", eni.owner_id)
     unmanaged = any((tag.key, tag.value) == _HANDS_OFF for tag in eni.tag_set)
-    return eni.interface_type not in _ORDINARY or eni.requester_managed or elsewhere or unmanaged
+    run_by_aws = eni.requester_managed or eni.operator.managed or eni.interface_type not in _ORDINARY
+    return run_by_aws or elsewhere or unmanaged
 
 
 def _primary_address(eni: Eni) -> IPAddress:

@@ -5,7 +5,7 @@ calls.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from underlay.core.cloud import tags
 from underlay.core.cloud.model import (
@@ -18,17 +18,20 @@ from underlay.core.cloud.model import (
     Limits,
     NetworkInterface,
     Owner,
+    Reservation,
     Subnet,
     SubnetQuery,
+    Use,
 )
 from underlay.core.cloud.registry import ProviderSettings
 from underlay.core.errors import InvalidInput
-from underlay.core.identity import InstanceId, InterfaceId
+from underlay.core.identity import InstanceId, InterfaceId, ReservationId, SubnetId
 from underlay.core.runtime.sharing import Batch, SingleFlight
-from underlay.providers.aws import addresses, convert, errors, interfaces, networks
+from underlay.providers.aws import addresses, convert, errors, interfaces, vpc
 from underlay.providers.aws.calls import FILTER_VALUES, Ec2
 
 _PROVIDER_ID = re.compile(r"aws:///[a-z0-9-]+/(i-[0-9a-f]+)")
+_ADDRESS_FILTERS = {4: "addresses.private-ip-address", 6: "ipv6-addresses.ipv6-address"}
 _READS_APART_SECONDS = 0.25
 
 
@@ -36,11 +39,20 @@ class AwsDriver:
     """One account and region of AWS."""
 
     name = "aws"
-    capabilities = Capabilities(interfaces=True, addresses=True, prefixes=True, ipv6=True, move_address=True)
+    capabilities = Capabilities(
+        interfaces=True,
+        addresses=True,
+        prefixes=True,
+        ipv6=True,
+        move_address=True,
+        security_groups=True,
+        reservations=True,
+    )
 
     def __init__(self, settings: ProviderSettings) -> None:
         self._ec2 = Ec2(settings)
         self._clock = settings.gate.clock
+        self._subnets = vpc.Subnets(self._ec2, self._clock)
         self._limits: dict[str, Limits] = {}
         self._reading_limits: SingleFlight[str, Limits] = SingleFlight()
         self._single_instances = Batch(
@@ -75,20 +87,8 @@ class AwsDriver:
         return found
 
     async def subnets(self, query: SubnetQuery) -> Sequence[Subnet]:
-        """By id."""
-        filters = {f"tag:{key}": [value] for key, value in query.tags.items()}
-        if query.ids:
-            filters["subnet-id"] = list(query.ids)
-        if query.network:
-            filters["vpc-id"] = [query.network]
-        if query.zone:
-            filters["availability-zone"] = [query.zone]
-        pages = await self._ec2.pages("DescribeSubnets", networks.SubnetPage, filters)
-        found = sorted((networks.subnet(item) for page in pages for item in page.subnets), key=lambda item: item.id)
-        if missing := sorted(set(query.ids) - {item.id for item in found}):
-            message = f"{', '.join(missing)} {'does' if len(missing) == 1 else 'do'} not exist or not match the query"
-            raise errors.not_found("DescribeSubnets", "InvalidSubnetID.NotFound", message)
-        return found
+        """See ``vpc``."""
+        return await self._subnets.get(query)
 
     async def create_interface(self, want: InterfaceRequest) -> NetworkInterface:
         """See ``interfaces``. After a definite refusal the token is spent: ask with another one."""
@@ -110,6 +110,38 @@ class AwsDriver:
         """By tags, by id."""
         enis = await self._ec2.enis({f"tag:{key}": [value] for key, value in tags.of_owner(owner).items()})
         return sorted((convert.interface(eni) for eni in enis), key=lambda item: item.id)
+
+    async def holders(self, subnet: SubnetId, addresses: Collection[IPAddress]) -> Sequence[NetworkInterface]:
+        """By address: one call for each family, more when there are many."""
+        found: dict[str, NetworkInterface] = {}
+        for family, field in _ADDRESS_FILTERS.items():
+            asked = sorted(str(address) for address in addresses if address.version == family)
+            for start in range(0, len(asked), FILTER_VALUES):
+                some = asked[start : start + FILTER_VALUES]
+                enis = await self._ec2.enis({"subnet-id": [subnet], field: some})
+                found |= {eni.network_interface_id: convert.interface(eni) for eni in enis}
+        return [found[id_] for id_ in sorted(found)]
+
+    async def security_groups(self, network: str, tags: Mapping[str, str]) -> tuple[str, ...]:
+        """See ``vpc``."""
+        return await vpc.security_groups(self._ec2, network, tags)
+
+    async def set_security_groups(self, interface: InterfaceId, groups: Collection[str]) -> None:
+        """ModifyNetworkInterfaceAttribute."""
+        operation, wanted = "ModifyNetworkInterfaceAttribute", sorted(groups)
+        await self._ec2.call(operation, convert.Nothing, NetworkInterfaceId=interface, Groups=wanted)
+
+    async def reserve(self, subnet: SubnetId, cidr: IPNetwork, use: Use, owner: Owner) -> Reservation:
+        """See ``vpc``."""
+        return await vpc.reserve(self._ec2, self._clock, subnet, cidr, use, owner)
+
+    async def reservations(self, subnet: SubnetId) -> Sequence[Reservation]:
+        """See ``vpc``."""
+        return await vpc.reservations(self._ec2, subnet)
+
+    async def unreserve(self, reservation: ReservationId) -> None:
+        """See ``vpc``."""
+        await vpc.unreserve(self._ec2, reservation)
 
     async def close(self) -> None:
         """Ends connections and threads."""

@@ -64,6 +64,8 @@ _NOT_FOUND = (
     "InvalidGroupId.Malformed",
     "InvalidSecurityGroupID.NotFound",
     "InvalidVpcID.NotFound",
+    "InvalidSubnetCidrReservationID.NotFound",
+    "InvalidSubnetCidrReservationID.Malformed",
 )
 _BUSY = (
     "InvalidNetworkInterface.InUse",
@@ -215,6 +217,11 @@ def is_lack_of_either(error: CloudError) -> bool:
     return (
         error.code == "InvalidParameterValue" and "sufficient free ipv4 addresses or prefixes" in error.message.lower()
     )
+
+
+def is_overlap(error: CloudError) -> bool:
+    """On reserving a block: another reservation has some of it."""
+    return error.code == "InvalidParameterValue" and "overlap with existing reserved" in error.message
 
 
 def is_not_assigned(error: CloudError) -> bool:
