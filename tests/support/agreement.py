@@ -7,7 +7,7 @@ agents. Nothing of the product decodes or compares here.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,7 @@ INTERFACE = "underlay.spidernet.io/interface"
 class Reading:
     """``machines``: Node → instance id. ``owners``: who holds what, in kernels or agents, of the whole site.
 
-    ``exactly``: the nodes have precisely what they aim at; with whole prefixes, or when a node is full, there may be
-    more or less.
+    ``loose``: nodes that need not have precisely what they aim at: with whole prefixes there may be more.
     """
 
     machines: Mapping[str, str]
@@ -38,7 +37,7 @@ class Reading:
     blocks: list[Json]
     pods: list[Json]
     owners: Holders
-    exactly: bool = True
+    loose: Collection[str] = ()
 
     def differences(self) -> list[str]:
         """Empty: all agree and nothing is under way or left behind."""
@@ -95,7 +94,7 @@ class Reading:
         demand, usable_count = status.get("demand"), size(union(cloud.values()))
         if demand is None:
             yield "no demand"
-        elif self.exactly and not demand["usable"] == demand["target"] == usable_count:
+        elif node not in self.loose and not demand["usable"] == demand["target"] == usable_count:
             yield f"{usable_count} addresses, demand {demand}"
 
     def _twice(self) -> Iterator[str]:
@@ -148,7 +147,7 @@ async def read(
     *,
     machines: Mapping[str, str],
     owners: Callable[[], Holders],
-    exactly: bool = True,
+    loose: Collection[str] = (),
 ) -> Reading:
     """All of it, now: of the cluster what belongs to ``machines``."""
     networks, pools, blocks, pods = await asyncio.gather(
@@ -164,7 +163,7 @@ async def read(
         blocks=blocks,
         pods=[pod for pod in pods if pod["spec"].get("nodeName") in machines],
         owners=owners(),
-        exactly=exactly,
+        loose=loose,
     )
 
 

@@ -61,7 +61,7 @@ class Fleet:
             lambda: self.site.sim.control("GET", "/table"),
             machines=self.site.nodes,
             owners=lambda: dict(self.ownership.owners),
-            exactly=not self.mode.whole,
+            loose=self.nodes if self.mode.whole else (),
         )
 
     async def unserved(self) -> str:

@@ -6,13 +6,13 @@ JSON over the API.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
 
-from support.agreement import SPIDERPOOL, Json, allocations
+from support.agreement import INTERFACE, SPIDERPOOL, Json, allocations
 from support.ranges import NONE, Ranges, overlap, ranges, text
 from world.api import Api
 
@@ -23,18 +23,24 @@ _GONE = 410
 class Vigil:
     """``seen`` versions of pools were looked at; ``problems`` is what must never be.
 
-    ``dead``: nodes whose machines are gone. What the cloud had given them it may give to others before anybody hears.
+    ``dead``: interfaces that were taken away behind the operator's back. What they had may go to others before anybody
+    hears of it.
     """
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self._http = http
         self._listed: dict[str, Ranges] = {}
         self._holders: dict[str, dict[str, str]] = {}
-        self._nodes: dict[str, str] = {}
+        self._interfaces: dict[str, str] = {}
         self.dead: set[str] = set()
         self.seen = 0
         self.problems: list[str] = []
         self.watching = asyncio.Event()
+
+    def bury(self, interfaces: Iterable[Json], machine: str) -> None:
+        """That machine ends now; ``interfaces`` as the simulator's table has them."""
+        attached = (row for row in interfaces if row["attachment"] and row["attachment"]["instance"] == machine)
+        self.dead |= {row["id"] for row in attached}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -51,7 +57,7 @@ class Vigil:
         answer = await self._http.get(_PATH)
         answer.raise_for_status()
         body = answer.json()
-        self._listed, self._holders, self._nodes = {}, {}, {}
+        self._listed, self._holders, self._interfaces = {}, {}, {}
         for pool in body["items"]:
             self._look(pool)
         return str(body["metadata"]["resourceVersion"])
@@ -74,22 +80,23 @@ class Vigil:
         return version
 
     def _look(self, pool: Json) -> None:
-        name, node = pool["metadata"]["name"], next(iter(pool["spec"].get("nodeName") or []), "")
+        name = pool["metadata"]["name"]
+        interface = pool["metadata"].get("annotations", {}).get(INTERFACE, "")
         mine = ranges(pool["spec"].get("ips") or [])
         held = {address: entry["podUid"] for address, entry in allocations(pool).items()}
         self.seen += 1
         for other, its in self._listed.items():
-            if other == name or self._nodes[other] in self.dead or node in self.dead:
+            if other == name or {self._interfaces[other], interface} & self.dead:
                 continue
             if mine != self._listed.get(name, NONE) and overlap(mine, its):
                 self.problems.append(f"{name} ({text(mine)}) and {other} ({text(its)}) list one address")
             for address in held.keys() & self._holders[other].keys():
                 if held[address] != self._holders[other][address]:
                     self.problems.append(f"{address} is held in {name} and in {other} by different pods")
-        self._listed[name], self._holders[name], self._nodes[name] = mine, held, node
+        self._listed[name], self._holders[name], self._interfaces[name] = mine, held, interface
 
     def _drop(self, name: str) -> None:
-        for known in (self._listed, self._holders, self._nodes):
+        for known in (self._listed, self._holders, self._interfaces):
             known.pop(name, None)
 
 

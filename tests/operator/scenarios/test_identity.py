@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support import operator_site
+from support.agreement import Json
 from support.fake_node import real_agents
 from support.fleet import Fleet, fleet_of
 from support.modes import MODES, Mode
@@ -58,7 +59,7 @@ async def test_a_name_used_again_gets_nothing_of_the_machine_before(
             await fleet.stop(old)
             await client.delete(Node, node)
             if machine_ends:
-                vigil.dead.add(node)
+                vigil.bury(_interfaces(site), machine)
                 site.terminate(node)
             made = site.add_instance("m5.large")
             await site.add_node("n0", provider_id=made["providerID"])
@@ -68,7 +69,7 @@ async def test_a_name_used_again_gets_nothing_of_the_machine_before(
                 await eventually(partial(_unread, site))
                 await time_passes(LONG_SECONDS)
                 assert not _uids(fleet, new) & set(fleet.ownership.owners.values())
-                vigil.dead.add(node)
+                vigil.bury(_interfaces(site), machine)
                 site.sim.control("DELETE", f"/instances/{machine}")
             await fleet.settled(seconds=90)
 
@@ -81,6 +82,11 @@ async def test_a_name_used_again_gets_nothing_of_the_machine_before(
 
 def _batches(node: str, other: str) -> list[tuple[str, str]]:
     return [(node, "old"), (node, "new"), (other, "kept")]
+
+
+def _interfaces(site: Site) -> list[Json]:
+    rows: list[Json] = site.sim.control("GET", "/table")["interfaces"]
+    return rows
 
 
 def _uids(fleet: Fleet, names: list[str]) -> set[str]:

@@ -1,0 +1,213 @@
+"""What people and workloads do while the operator is disturbed: pods and nodes come and go, interfaces are detached by
+hand, agents are killed.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from random import Random
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from soak.machines import Machine
+from support.agent import StandInAgent
+from support.agreement import CLUSTER_TAG, Json, Reading, read
+from support.fleet import Fleet
+from support.modes import Mode
+from support.operator_site import REGION, Site, end
+from support.ownership import Ownership
+from support.vigil import Vigil
+from underlay.core.api.kubernetes import Node
+from world.api import Api
+
+_AWAY_SECONDS = (0.1, 1.0)
+_REST_SECONDS = (0.3, 6.0)
+"""How long a node is left alone: often too short for what was begun to end, often long enough for all of it."""
+_PAUSE_SECONDS = 0.1
+_ROOM = 0.8
+"""The share of its pods that a node gets at most: a full one is another story."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Place:
+    """A node: its agent is a machine's process, or a stand-in in ours."""
+
+    name: str
+    provider: str
+    mode: Mode
+    machine: Machine | None = None
+    agent: StandInAgent | None = None
+    task: asyncio.Task[None] | None = None
+    rests_until: float = 0.0
+    pods: list[str] = field(default_factory=list)
+
+
+class Story:
+    """``done`` counts what was done. ``fleets`` (which share site and ownership) and ``subnets`` by provider."""
+
+    def __init__(
+        self,
+        *,
+        site: Site,
+        api: Api,
+        fleets: dict[str, Fleet],
+        subnets: dict[str, str],
+        ownership: Ownership,
+        vigil: Vigil,
+        chance: Random,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._site = site
+        self._api = api
+        self._fleets = fleets
+        self._subnets = subnets
+        self._ownership = ownership
+        self._vigil = vigil
+        self._chance = chance
+        self._tasks = tasks
+        self._numbers = 0
+        self._ec2 = boto3.client(
+            "ec2",
+            region_name=REGION,
+            endpoint_url=site.sim.url,
+            aws_access_key_id="AKIAHAND",
+            aws_secret_access_key="hand",  # noqa: S106 - signatures are not verified
+        )
+        self.places: dict[str, Place] = {}
+        self.agents: list[StandInAgent] = []
+        self.done: Counter[str] = Counter()
+
+    async def join(self, provider: str, *, name: str = "") -> None:
+        """A new machine, under a name that was used before or a new one, with a stand-in for its agent."""
+        self._numbers += 1
+        fleet = self._fleets[provider]
+        suffix = name.removeprefix(f"{self._site.name}-") or f"n{self._numbers}"
+        made = await asyncio.to_thread(self._site.add_instance, fleet.mode.small, self._subnets[provider])
+        name = await self._site.add_node(suffix, provider_id=made["providerID"], site=provider)
+        agent = StandInAgent(self._site.client, name, self._ownership)
+        self.agents.append(agent)
+        place = Place(name=name, provider=provider, mode=fleet.mode, agent=agent)
+        place.task = self._tasks.create_task(agent.run())
+        self.places[name] = place
+
+    def settle_in(self, machine: Machine, provider: str) -> None:
+        """A machine that is there already."""
+        mode = self._fleets[provider].mode
+        self.places[machine.name] = Place(name=machine.name, provider=provider, mode=mode, machine=machine)
+
+    async def act(self) -> None:
+        """One thing, by chance."""
+        actions: dict[str, tuple[int, Callable[[Place], Coroutine[None, None, None]]]] = {
+            "pods": (80, self.scale),
+            "node replaced": (4, self._replace),
+            "interface detached by hand": (8, self._detach),
+            "agent killed": (2, self._restart_agent),
+        }
+        weights = [weight for weight, _ in actions.values()]
+        (what,) = self._chance.choices(list(actions), weights=weights)
+        now = time.monotonic()
+        rested = sorted(name for name, place in self.places.items() if place.rests_until <= now)
+        if not rested:
+            await asyncio.sleep(_PAUSE_SECONDS)
+            return
+        place = self.places[self._chance.choice(rested)]
+        place.rests_until = now + self._chance.uniform(*_REST_SECONDS)
+        await actions[what][1](place)
+
+    async def scale(self, place: Place, count: int | None = None) -> None:
+        """Another number of pods on the node."""
+        fleet = self._fleets[place.provider]
+        most = int(place.mode.many * _ROOM) + 1
+        wanted = self._chance.choice((0, 0, most, self._chance.randint(0, most))) if count is None else count
+        if wanted > len(place.pods):
+            made = [f"{place.name}-{self._next()}" for _ in range(wanted - len(place.pods))]
+            place.pods += made
+            await fleet.start((name, place.name) for name in made)
+        else:
+            self._chance.shuffle(place.pods)
+            gone, place.pods = place.pods[wanted:], place.pods[:wanted]
+            await fleet.stop(gone)
+        self.done["pods started or stopped"] += 1
+
+    async def leave(self, place: Place) -> None:
+        """The machine ends with its pods; then its Node goes."""
+        assert place.task is not None
+        fleet = self._fleets[place.provider]
+        await fleet.stop(place.pods)
+        await end(place.task)
+        if place.agent is not None:
+            for address in place.agent.held():
+                self._ownership.free(address)
+        self._vigil.bury(await self._interfaces(), self._site.nodes[place.name])
+        await asyncio.to_thread(self._site.terminate, place.name)
+        await self._site.client.delete(Node, place.name)
+        del self.places[place.name], self._site.nodes[place.name]
+
+    async def reading(self) -> Reading:
+        """Of everything. What pods of real machines have is what the kernel says."""
+        held: dict[str, str] = {}
+        for place in self.places.values():
+            if place.machine is not None:
+                held |= await place.machine.kernel()
+            elif place.agent is not None:
+                held |= {address: pod.metadata.uid or "" for address, (_, pod) in place.agent.claims.items()}
+        return await read(
+            self._api,
+            lambda: self._site.sim.control("GET", "/table"),
+            machines=self._site.nodes,
+            owners=lambda: held,
+            loose=[place.name for place in self.places.values() if place.mode.whole],
+        )
+
+    async def differences(self) -> list[str]:
+        return (await self.reading()).differences()
+
+    async def _replace(self, place: Place) -> None:
+        """Another machine takes the place, under the same name or another."""
+        if place.machine is not None:
+            return
+        provider = place.provider
+        await self.leave(place)
+        await asyncio.sleep(self._chance.uniform(*_AWAY_SECONDS))
+        await self.join(provider, name=place.name if self._chance.random() < 0.5 else "")
+        self.done["nodes replaced"] += 1
+
+    async def _detach(self, place: Place) -> None:
+        """A person detaches an interface and deletes the pods that had addresses of it."""
+        machine = self._site.nodes[place.name]
+        ours = [
+            row
+            for row in await self._interfaces()
+            if row["attachment"]
+            and row["attachment"]["instance"] == machine
+            and row["attachment"]["state"] == "attached"
+            and CLUSTER_TAG in row["tags"]
+        ]
+        if not ours:
+            return
+        row = self._chance.choice(sorted(ours, key=lambda row: str(row["id"])))
+        self._vigil.dead.add(row["id"])
+        try:
+            await asyncio.to_thread(self._ec2.detach_network_interface, AttachmentId=row["attachment"]["id"])
+        except (ClientError, BotoCoreError):
+            return  # struck by a fault, or the operator was faster
+        fleet = self._fleets[place.provider]
+        await fleet.stop(place.pods)
+        place.pods.clear()
+        self.done["interfaces detached by hand"] += 1
+
+    async def _restart_agent(self, place: Place) -> None:
+        if place.machine is not None:
+            await place.machine.restart_agent()
+            self.done["agents killed"] += 1
+
+    async def _interfaces(self) -> list[Json]:
+        rows: list[Json] = (await asyncio.to_thread(self._site.sim.control, "GET", "/table"))["interfaces"]
+        return rows
+
+    def _next(self) -> int:
+        self._numbers += 1
+        return self._numbers
