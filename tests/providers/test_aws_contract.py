@@ -335,6 +335,15 @@ class TestEc2:
 
         assert [item.egress for (item,) in found] == [None, None, None]
         assert sent["DescribeRouteTables"] == 1
+    async def test_own_services_are_named(self, cloud: Ec2Cloud) -> None:
+        """Every address at which AWS answers any instance is named once, with what it is for."""
+        purposes = {str(service.address): service.purpose for service in cloud.driver.services}
+
+        assert len(purposes) == len(cloud.driver.services)
+        assert purposes["169.254.169.254"] == purposes["fd00:ec2::254"] == "metadata"
+        assert purposes["169.254.169.253"] == purposes["fd00:ec2::253"] == "dns"
+        assert purposes["169.254.169.123"] == purposes["fd00:ec2::123"] == "time"
+        assert purposes["169.254.170.23"] == purposes["fd00:ec2::23"] == "pod-identity"
 
     async def test_wrong_credentials_are_named(self, cloud: Ec2Cloud) -> None:
         """An unknown access key is no missing permission: the text speaks of the credentials."""

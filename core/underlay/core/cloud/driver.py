@@ -10,6 +10,7 @@ from typing import Protocol
 from underlay.core.cloud.model import (
     AddressRequest,
     Capabilities,
+    CloudService,
     Instance,
     InterfaceRequest,
     IPAddress,
@@ -30,6 +31,11 @@ class ProviderDriver(Protocol):
 
     name: str
     capabilities: Capabilities
+
+    @property
+    def services(self) -> Collection[CloudService]:
+        """The cloud's own services, all of them: what is not named here, pods reach as their routes lead. No call."""
+        ...
 
     def instance_id(self, provider_id: str) -> InstanceId:
         """The instance named by ``Node.spec.providerID``. Raises ``InvalidInput`` when the text is not this cloud's."""

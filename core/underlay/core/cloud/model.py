@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Literal
 
 from underlay.core.identity import InstanceId, InterfaceId, Mac, ReservationId, SubnetId
 
@@ -162,6 +163,18 @@ class Limits:
     ipv6_per_interface: int
     prefixes: bool = False
     cards: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudService:
+    """A service of the cloud's own that every machine reaches at a fixed address, past all routing of the network.
+
+    ``metadata`` answers to the machine's identity and hands out its credentials; ``pod-identity`` lives on the machine
+    and hands out a pod's own.
+    """
+
+    address: IPAddress
+    purpose: Literal["metadata", "dns", "time", "pod-identity"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ from underlay.core.identity import InstanceId, InterfaceId, ReservationId, Subne
 from underlay.core.runtime.sharing import Batch, SingleFlight
 from underlay.providers.aws import addresses, convert, errors, interfaces, vpc
 from underlay.providers.aws.calls import FILTER_VALUES, Ec2
+from underlay.providers.aws.services import SERVICES
 
 _PROVIDER_ID = re.compile(r"aws:///[a-z0-9-]+/(i-[0-9a-f]+)")
 _ADDRESS_FILTERS = {4: "addresses.private-ip-address", 6: "ipv6-addresses.ipv6-address"}
@@ -39,6 +40,7 @@ class AwsDriver:
     """One account and region of AWS."""
 
     name = "aws"
+    services = SERVICES
     capabilities = Capabilities(
         interfaces=True,
         addresses=True,
