@@ -1,11 +1,13 @@
 """What the host needs beside the pods: once for all of them, and per master. In a thread of ``namespaces``."""
 
+import contextlib
 import errno
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from underlay.cni.datapath import coordinator, netlink, nft
+from underlay.cni.datapath import coordinator, egress, netlink, nft, withholding
 from underlay.cni.datapath.channel import Channel
 from underlay.cni.datapath.errors import KernelRefused, MasterMissing
 from underlay.cni.datapath.model import IPAddress, Link, Sysctl
@@ -55,6 +57,42 @@ def _ipv6(link: str, key: str) -> str:
         return (_IPV6 / link / key).read_text().strip()
     except FileNotFoundError:
         return ""
+
+
+def withhold(host: Channel, services: Collection[IPAddress], masters: Collection[str], mark: int) -> Mapping[str, str]:
+    """Keep pods from ``services`` on every way, and from nothing else; what is not there of ``masters`` is left out.
+
+    Returns the masters on which neither nft nor tc can filter, each with the reason. Doing it again changes nothing.
+    """
+    there = {link.name: link.index for link in netlink.host_links() if link.name in masters}
+    if not services:
+        _give_back(host, there.values())
+        return {}
+    through = withholding.through_host(services, there, mark)
+    try:
+        nft.change(through + withholding.past_host(services, there, mark))
+    except KernelRefused as refused:
+        nft.change(through)
+        failures = {name: egress.install(host, index, services, mark) for name, index in there.items()}
+        return {
+            name: f"nft: {refused.reason}; tc: {failure.reason or os.strerror(failure.errno)}"
+            for name, failure in failures.items()
+            if failure is not None
+        }
+    return {}
+
+
+def _give_back(host: Channel, masters: Iterable[int]) -> None:
+    nft.change(withholding.nothing("inet"))
+    with contextlib.suppress(KernelRefused):  # a kernel without the netdev family
+        nft.change(withholding.nothing("netdev"))
+    for index in masters:
+        egress.remove(host, index)
+
+
+def withholds() -> bool:
+    """Whether the host's part is still there: a firewall that starts again may flush the whole ruleset."""
+    return ("inet", withholding.TABLE) in nft.tables()
 
 
 def prepare_master(host: Channel, name: str, node_addresses: Collection[IPAddress]) -> None:

@@ -1,4 +1,5 @@
-"""The two nftables tables, both named ``underlay``, both constant: none is changed when pods come and go.
+"""The two nftables tables, both named ``underlay``, both constant: none is changed when pods come and go; and the way
+to nftables for the tables of ``withholding``.
 
 Host, once at start, through libnftables: what a pod sends through ``veth0`` and leaves the node is masqueraded to the
 node's address of the interface it leaves by, since a cloud drops a source that does not belong to the interface. Our
@@ -43,8 +44,23 @@ _EQUAL, _UNEQUAL = 0, 1
 
 def install_host_table() -> None:
     """Make or renew the host's table, at once, in the namespace of the calling thread."""
+    change(host_table())
+
+
+def change(commands: list[dict[str, Any]]) -> None:
+    """Carry out libnftables' JSON commands as one transaction, in the namespace of the calling thread.
+
+    Raises ``KernelRefused``: nothing has changed.
+    """
     library = nftables.Nftables()  # opens its socket here, so it belongs to this thread's namespace
-    _run(library, {"nftables": host_table()})
+    _run(library, {"nftables": commands})
+
+
+def tables() -> frozenset[tuple[str, str]]:
+    """Family and name of each table there is, in the namespace of the calling thread."""
+    reply = _run(nftables.Nftables(), {"nftables": [{"list": {"tables": None}}]})
+    found = [item["table"] for item in reply["nftables"] if "table" in item] if isinstance(reply, dict) else []
+    return frozenset((item["family"], item["name"]) for item in found)
 
 
 class _Library(Protocol):
@@ -54,10 +70,11 @@ class _Library(Protocol):
         """Carry out commands as one transaction; returns a code (0 is good), output, and the reason of a failure."""
 
 
-def _run(library: _Library, commands: dict[str, Any]) -> None:
-    code, _, reason = library.json_cmd(commands)
+def _run(library: _Library, commands: dict[str, Any]) -> object:
+    code, reply, reason = library.json_cmd(commands)
     if code != 0:
-        raise KernelRefused(errno.EINVAL, f"change the nft table {TABLE} of the host", str(reason).strip())
+        raise KernelRefused(errno.EINVAL, "change or list the nft tables of the host", str(reason).strip())
+    return reply
 
 
 def host_table() -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ work in a thread of ``namespaces``.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from underlay.cni.datapath.calls import Attached, Detach, NodeFacts, PodLink
 from underlay.cni.datapath.channel import Channel
 from underlay.cni.datapath.detaching import detach_one
 from underlay.cni.datapath.errors import AddressBusy, DatapathError, InterfaceExists
+from underlay.cni.datapath.model import IPAddress
 from underlay.cni.datapath.namespaces import Namespaces
 from underlay.cni.datapath.numbers import Numbering
 from underlay.cni.datapath.reaper import Leftover, Leftovers, reap
@@ -57,6 +59,10 @@ class Datapath:
         self._leftovers = Leftovers()
         self._left = asyncio.Event()
         self._reaping: asyncio.Task[None] | None = None
+        self._mark = secrets.randbits(31) | 1 << 31
+        self._withholding = asyncio.Lock()
+        self._withheld: tuple[frozenset[IPAddress], frozenset[str]] = (frozenset(), frozenset())
+        self._unfiltered: Mapping[str, str] = {}
 
     async def start(self) -> None:
         """Make what the host needs once: nft table, policy rules, forwarding; begin to reap."""
@@ -86,12 +92,30 @@ class Datapath:
         return {link.mac: link for link in sorted(found, key=lambda link: link.index, reverse=True)}
 
     async def prepare_master(self, name: str) -> None:
-        """Make the link ready to carry pods: up, and unless it is the node's own, silent for itself.
+        """Make the link ready to carry pods: up, and unless it is the node's own, silent for itself; and, being new,
+        filtered.
 
         Its addresses are not touched. Raises ``MasterMissing``.
         """
         addresses = self._node.addresses
         await self._with_host(lambda host: hosting.prepare_master(host, name, addresses))
+        services, masters = self._withheld
+        if services:
+            self._withheld = services, masters - {name}
+            await self.withhold(services, masters | {name})
+
+    async def withhold(self, services: Collection[IPAddress], masters: Collection[str]) -> Mapping[str, str]:
+        """Keep pods from ``services``, and from nothing else, from now on: what they send on any of ``masters``, and
+        on those that come to carry pods later, and what they send through the host.
+
+        Nothing is done when it is so already. Returns the masters on which the kernel cannot filter, and why.
+        """
+        async with self._withholding:
+            wish = frozenset(services), frozenset(masters)
+            if wish != self._withheld or await self._namespaces.run(hosting.withholds) is not bool(services):
+                self._unfiltered = await self._with_host(lambda host: hosting.withhold(host, *wish, self._mark))
+                self._withheld = wish
+            return self._unfiltered
 
     async def router(self, name: str) -> Router6 | None:
         """The IPv6 router of a link: the kernel's own, or one that answers now. Raises ``MasterMissing``."""
@@ -112,6 +136,9 @@ class Datapath:
         interface is removed at once. Raises the classes of ``errors``, and ``InvalidInput`` for a wish that no kernel
         can fulfil.
         """
+        services, masters = self._withheld
+        if services and want.master not in masters:
+            await self.withhold(services, masters | {want.master})
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._address_wait_seconds
         pause = _FIRST_RETRY_SECONDS
