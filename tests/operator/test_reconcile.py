@@ -12,6 +12,7 @@ from underlay.core.api.nodenetwork import (
     InterfaceStatus,
     Release,
     ReleaseDone,
+    Service,
     SpiderNodeNetwork,
     SpiderNodeNetworkSpec,
 )
@@ -121,8 +122,12 @@ def test_only_what_was_asked_and_fenced_leaves() -> None:
 
 
 def test_a_closed_release_is_reported_until_the_agent_has_dropped_it() -> None:
-    """Closing moves a release to releaseDone with its generation; entries the agent no longer reports are forgotten."""
+    """Closing moves a release to releaseDone with its generation; entries the agent no longer reports are forgotten,
+    and everything else of the spec stays.
+    """
     spec = network(
+        services=[Service(address="169.254.169.254", purpose="metadata")],
+        pod_metadata_access=True,
         release=[Release(id="r1", pool="p", pool_uid="u", addresses=["10.0.0.5"])],
         release_done=[
             ReleaseDone(id="r0", pool="p", pool_uid="u", generation=3),
@@ -131,6 +136,7 @@ def test_a_closed_release_is_reported_until_the_agent_has_dropped_it() -> None:
     ).spec
     closed = fences.close(spec, {"r1": 7}, still_reported=["r0", "r1"])
 
+    assert (closed.services, closed.pod_metadata_access) == (spec.services, True)
     assert closed.release == []
     assert [(done.id, done.generation) for done in closed.release_done] == [("r0", 3), ("r1", 7)]
 
@@ -252,7 +258,6 @@ def test_advice_says_what_to_do(error: NotFound, reason: str, says: str) -> None
             "spec.addresses.families",
         ),
         (SpiderNetworkProviderSpec(driver="aws", fixed_address="required"), "spec.fixedAddress"),
-        (SpiderNetworkProviderSpec(driver="aws", pod_metadata_access=True), "spec.podMetadataAccess"),
     ],
 )
 def test_what_is_not_supported_yet_is_refused_by_name(spec: SpiderNetworkProviderSpec, field: str) -> None:

@@ -6,7 +6,7 @@ have suffered.
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_interface
 from pathlib import Path
 
@@ -30,6 +30,8 @@ class FakeKernel:
         self.attaches = 0
         self.routers: dict[str, Router6] = {}
         self.questions: list[str] = []
+        self.withheld: tuple[frozenset[IPv4Address | IPv6Address], frozenset[str]] = (frozenset(), frozenset())
+        self.lacks_egress = False
         self.fail_next: Exception | None = None
         self.gate: asyncio.Event | None = None
         self._macs = itertools.count(1)
@@ -55,6 +57,12 @@ class FakeKernel:
     async def router(self, name: str) -> Router6 | None:
         self.questions.append(name)
         return self.routers.get(name)
+
+    async def withhold(
+        self, services: Collection[IPv4Address | IPv6Address], masters: Collection[str]
+    ) -> Mapping[str, str]:
+        self.withheld = frozenset(services), frozenset(masters)
+        return dict.fromkeys(masters, "no such hook") if self.lacks_egress else {}
 
     async def attach(self, want: Want) -> Attached:
         self.attaches += 1

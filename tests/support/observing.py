@@ -31,6 +31,15 @@ async def reported(node: NodeUnderTest, holds: Callable[[SpiderNodeNetworkStatus
             await asyncio.sleep(0.05)
 
 
+async def settled(holds: Callable[[], bool]) -> None:
+    """Until what the agent told its kernel is so."""
+    async with asyncio.timeout(20):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0.02)
+
+
 async def released(node: NodeUnderTest, release: str) -> tuple[list[str], list[str]]:
     """(fenced, held) once the agent has answered."""
     status = await reported(node, lambda status: any(item.id == release for item in status.released))

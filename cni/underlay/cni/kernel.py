@@ -1,10 +1,11 @@
 """What the agent asks of the datapath. ``datapath.shell.Datapath`` does it; tests have a small one with state."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from underlay.cni.datapath.attach import HostLink, Want
 from underlay.cni.datapath.calls import Attached, Detach, NodeFacts, PodLink
+from underlay.cni.datapath.model import IPAddress
 from underlay.cni.datapath.solicitation import Router6
 from underlay.core.identity import Mac
 
@@ -34,6 +35,10 @@ class Kernel(Protocol):
 
     async def router(self, name: str) -> Router6 | None:
         """The IPv6 router of a link, asked for if need be; None when none answers. Raises ``MasterMissing``."""
+        ...
+
+    async def withhold(self, services: Collection[IPAddress], masters: Collection[str]) -> Mapping[str, str]:
+        """Keep pods on ``masters`` from these addresses alone, by any way. Masters on which it cannot, and why."""
         ...
 
     async def attach(self, want: Want) -> Attached:

@@ -6,6 +6,7 @@ import gc
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from uuid import uuid4
 
@@ -32,6 +33,7 @@ from underlay.cni.spool import Spool
 from underlay.cni.state import State, replay
 from underlay.cni.verbs import Verbs
 from underlay.cni.watch import Watch
+from underlay.cni.withholding import Withholding, parsed
 from underlay.core.addresses import IPAddress, parse_address, parse_network
 from underlay.core.errors import InvalidInput, UnderlayError
 from underlay.core.kube.client import KubeClient
@@ -124,9 +126,17 @@ async def _serve(
     )
     links = LinkWatch(book=book, pools=pools, kernel=kernel)
     routers = RouterWatch(book=book, pools=pools, kernel=kernel, now=now)
+    withheld = Withholding(book=book, pools=pools, kernel=kernel)
     fences = Fences(book=book, client=client, checkpoint=checkpoint)
     reports = Reports(
-        book=book, pools=pools, client=client, seen_pools=watch.pools, now=now, metrics=metrics, checkpoint=checkpoint
+        book=book,
+        pools=pools,
+        unfiltered=lambda: withheld.unfiltered,
+        client=client,
+        seen_pools=watch.pools,
+        now=now,
+        metrics=metrics,
+        checkpoint=checkpoint,
     )
     repair = Repair(
         book=book, watch=watch, kernel=kernel, verbs=verbs, netns_folder=Path(settings.netns_folder), now=now
@@ -139,11 +149,13 @@ async def _serve(
             # Listening comes before the spool is read: a launcher either reaches us or has written its file by then.
             await server.start(tasks)
             await links.refresh()
+            await withheld.refresh()
             await verbs.drain_spool()
             for name, part in {
                 "watch": watch.run(),
                 "links": links.run(),
                 "routers": routers.run(),
+                "withholding": withheld.run(),
                 "fences": fences.run(),
                 "pool-reports": reports.run_pools(),
                 "node-report": reports.run_node(),
@@ -207,19 +219,21 @@ async def _follow_spool(verbs: Verbs) -> None:
 
 
 async def _follow_node(kernel: Kernel, settings: Settings, book: Book) -> None:
-    known = None
+    node, node_network = None, None
     while True:
-        if book.state.node is not known:
-            known = book.state.node
+        if book.state.node is not node or book.state.node_network is not node_network:
+            node, node_network = book.state.node, book.state.node_network
             _learn(kernel, settings, book.state)
         await book.room.wait()
 
 
 def _learn(kernel: Kernel, settings: Settings, state: State) -> None:
+    spec = state.node_network.spec if state.node_network else None
     kernel.learn(
         NodeFacts(
             addresses=tuple(_parsed(state.node.addresses if state.node else ())),
             service_cidrs=tuple(parse_network(text, "serviceCIDRs") for text in settings.service_cidrs),
+            hijack_cidrs=tuple(ip_network(address) for _, address in parsed(spec)) if spec else (),
         )
     )
 

@@ -6,7 +6,7 @@ second and object, and only after what it says is on disk.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import structlog
@@ -45,8 +45,17 @@ def pool_statuses(state: State) -> dict[str, SpiderIPPoolStatus]:
     return {name: _pool_status(pool, held[pool.metadata.uid or ""]) for name, pool in state.pools.items()}
 
 
-def agent_status(state: State, pools: NodePools, now: float, since: Callable[[str, bool], str]) -> AgentStatus:
-    """The agent's part of the SpiderNodeNetwork's status. ``since`` gives a condition's transition time."""
+def agent_status(
+    state: State,
+    pools: NodePools,
+    now: float,
+    since: Callable[[str, bool], str],
+    unfiltered: Mapping[str, str] | None = None,
+) -> AgentStatus:
+    """The agent's part of the SpiderNodeNetwork's status.
+
+    ``since`` gives a condition's transition time. ``unfiltered`` as in ``Withholding``.
+    """
     wanted = {pool.metadata.annotations.get(MAC_ANNOTATION, "").lower() for pool in state.pools.values()}
     if state.node_network and state.node_network.status:
         wanted |= {item.mac.lower() for item in state.node_network.status.interfaces}
@@ -83,7 +92,7 @@ def agent_status(state: State, pools: NodePools, now: float, since: Callable[[st
         cooling=len(state.ledger.cooling(now, pools.cooldown_seconds)),
         links=links,
         released=released,
-        conditions=[clean],
+        conditions=[clean, *_metadata(state, since, unfiltered)],
     )
 
 
@@ -95,6 +104,7 @@ class Reports:
         *,
         book: Book,
         pools: NodePools,
+        unfiltered: Callable[[], Mapping[str, str] | None],
         client: KubeClient,
         seen_pools: Reflector[SpiderIPPool],
         now: Callable[[], float],
@@ -103,6 +113,7 @@ class Reports:
     ) -> None:
         self._book = book
         self._pools = pools
+        self._unfiltered = unfiltered
         self._client = client
         self._seen_pools = seen_pools
         self._now = now
@@ -192,7 +203,8 @@ class Reports:
         state = self._book.state
         if state.node_network is None:
             return None
-        wanted = (state.node_network.metadata.uid or "", agent_status(state, self._pools, self._now(), self._since))
+        status = agent_status(state, self._pools, self._now(), self._since, self._unfiltered())
+        wanted = (state.node_network.metadata.uid or "", status)
         return None if wanted == self._last else wanted
 
     def _next_change(self) -> float | None:
@@ -223,6 +235,34 @@ class Reports:
 def rfc3339(seconds: float) -> str:
     """metav1.Time: whole seconds, UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _metadata(
+    state: State, since: Callable[[str, bool], str], unfiltered: Mapping[str, str] | None
+) -> Iterator[Condition]:
+    """Whether pods are kept from the node's own credentials, once that is known; nothing where no cloud has any."""
+    spec = state.node_network.spec if state.node_network else None
+    services = [item.address for item in spec.services if item.purpose == "metadata"] if spec else []
+    if spec is None or not services or unfiltered is None:
+        return
+    named = ", ".join(services)
+    if spec.pod_metadata_access:
+        reason, message = "PodMetadataAccess", f"pods may reach {named}: provider {spec.provider} allows it"
+    elif unfiltered:
+        reason = "NoEgressFilter"
+        message = f"a pod that sends past its routes may reach {named}: " + "; ".join(
+            f"on {name} the kernel has no filter ({why})" for name, why in sorted(unfiltered.items())
+        )
+    else:
+        reason, message = "Withheld", f"no pod reaches {named}"
+    good = reason == "Withheld"
+    yield Condition(
+        type="MetadataWithheld",
+        status="True" if good else "False",
+        reason=reason,
+        message=message,
+        last_transition_time=since("MetadataWithheld", good),
+    )
 
 
 def _pool_status(pool: SpiderIPPool, held: dict[str, PoolAllocation]) -> SpiderIPPoolStatus:

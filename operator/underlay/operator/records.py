@@ -1,15 +1,19 @@
 """The operator's parts of SpiderNodeNetworks: server-side apply, each against the version it was decided on."""
 
+from collections.abc import Collection
+
 import msgspec
 
 from underlay.core.api.kubernetes import Node
 from underlay.core.api.nodenetwork import (
     OPERATOR_MANAGER,
     OperatorStatus,
+    Service,
     SpiderNodeNetwork,
     SpiderNodeNetworkSpec,
     SpiderNodeNetworkStatus,
 )
+from underlay.core.cloud.model import CloudService
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
 from underlay.operator.providers import Provider
@@ -121,7 +125,10 @@ OWN_CONDITIONS = frozenset({"SufficientIP"})
 
 
 def wanted_spec(node: Node, provider: Provider, have: SpiderNodeNetworkSpec | None) -> SpiderNodeNetworkSpec:
-    """The spec for a node of a provider; releases under way stay as they are."""
+    """The spec for a node of a provider; releases under way stay as they are.
+
+    So do the cloud's services while the driver cannot be loaded: pods stay kept from them.
+    """
     policy = provider.value.spec
     return SpiderNodeNetworkSpec(
         provider=provider.name,
@@ -130,6 +137,13 @@ def wanted_spec(node: Node, provider: Provider, have: SpiderNodeNetworkSpec | No
         network_type=policy.network.type,
         families=policy.addresses.families,
         cooldown_seconds=policy.addresses.cooldown_seconds,
+        services=_services(provider.driver.services) if provider.driver else have.services if have else [],
+        pod_metadata_access=policy.pod_metadata_access,
         release=have.release if have else [],
         release_done=have.release_done if have else [],
     )
+
+
+def _services(named: Collection[CloudService]) -> list[Service]:
+    ordered = sorted(named, key=lambda item: (item.address.version, int(item.address)))
+    return [Service(address=str(item.address), purpose=item.purpose) for item in ordered]

@@ -41,11 +41,19 @@ class ReleaseDone(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     generation: int
 
 
+class Service(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """A service of the cloud's own at a fixed address: as ``core.cloud.model.CloudService``."""
+
+    address: str
+    purpose: Literal["metadata", "dns", "time", "pod-identity"]
+
+
 class SpiderNodeNetworkSpec(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """Written by the operator alone.
 
-    ``network_type``, ``families`` and ``cooldown_seconds`` are the provider's, so that the agent needs one object.
-    ``families``: of each a pod gets one address or none at all, whatever pools there are by now.
+    ``network_type``, ``families``, ``cooldown_seconds`` and ``pod_metadata_access`` are the provider's and ``services``
+    its driver's, so that the agent needs one object. ``families``: of each a pod gets one address or none at all,
+    whatever pools there are by now.
     """
 
     provider: str
@@ -56,6 +64,8 @@ class SpiderNodeNetworkSpec(msgspec.Struct, frozen=True, kw_only=True, rename=wi
         default_factory=lambda: ["ipv4"]
     )
     cooldown_seconds: int = 30
+    services: Annotated[list[Service], keyed_by("address")] = []
+    pod_metadata_access: bool = False
     release: Annotated[list[Release], keyed_by("id")] = []
     release_done: Annotated[list[ReleaseDone], keyed_by("id")] = []
 

@@ -18,7 +18,3 @@ def check(spec: SpiderNetworkProviderSpec) -> None:
     if spec.security_groups.tags:
         expected = "nothing (this version takes spec.securityGroups.ids only)"
         raise InvalidInput("spec.securityGroups.tags", found=dict(spec.security_groups.tags), expected=expected)
-    if spec.pod_metadata_access:
-        raise InvalidInput(
-            "spec.podMetadataAccess", found=True, expected="false (this version does not filter metadata services yet)"
-        )
