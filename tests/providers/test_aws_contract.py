@@ -335,6 +335,7 @@ class TestEc2:
 
         assert [item.egress for (item,) in found] == [None, None, None]
         assert sent["DescribeRouteTables"] == 1
+
     async def test_own_services_are_named(self, cloud: Ec2Cloud) -> None:
         """Every address at which AWS answers any instance is named once, with what it is for."""
         purposes = {str(service.address): service.purpose for service in cloud.driver.services}
