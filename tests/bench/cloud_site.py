@@ -1,18 +1,22 @@
-"""A control plane, a throttling cloud and the operator, with nodes that are nothing but Node objects and machines."""
+"""A control plane, a simulated cloud and the operator, with nodes that are nothing but Node objects and machines."""
 
 import asyncio
 import json
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from ipaddress import ip_address
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Network, ip_address, ip_network
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from bench import usage
 from bench.site import ROOT, SiteFailed
+from controlplane import access
 from controlplane.cluster import ControlPlane
 from controlplane.process import Process, ProcessFailed, spawn
 from underlay.core.addresses import RangeSet
@@ -25,8 +29,9 @@ from world.cloud import Simulator
 USER_AGENT = "bench"
 
 _REGION = "eu-central-1"
-_INSTANCE_TYPE = "m5.large"
-_NETWORK = "10.64.0.0/16"
+_FIRST_NETWORK = IPv4Network("10.64.0.0/16")
+_OF_A_NETWORK = 65_000
+"""Addresses that machines may have there: EC2 keeps five of a subnet, and blocks need some room."""
 _ACCESS_KEY, _SECRET = "AKIAUNDERLAYBENCH000", "underlay-bench-secret"
 _LEASE = {
     "apiVersion": "coordination.k8s.io/v1",
@@ -36,31 +41,56 @@ _LEASE = {
 }
 _AT_ONCE = 8
 _LOOK_SECONDS = 0.1
-_OUR_TAG = "underlay.spidernet.io/cluster"
+_QUIET_SHARE = 0.1
 
 Say = Callable[[str], None]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machines:
+    """``count`` machines, ``node-0`` and so on, which have ``secondary`` addresses on their only interface from the
+    start. ``most``: how many each will have at the end, so that the subnets are large enough.
+    """
+
+    count: int
+    type: str = "m5.large"
+    secondary: int = 0
+    most: int = 17
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """The cloud's. ``buckets``: it throttles as EC2 publishes."""
+
+    attach_seconds: float = 0.5
+    buckets: bool = True
 
 
 class CloudSite:
-    """Made on entry, with ``nodes`` machines and Nodes that no provider serves yet; taken down on exit.
+    """Made on entry, with machines and Nodes that no provider serves yet and an operator that does nothing but lead;
+    taken down on exit.
 
-    Every run has processes of its own: the account's buckets are full, the operator knows nothing.
+    Every run has processes of its own: the account's buckets are full, the operator knows nothing. ``pods``: the
+    operator sees that many synthetic pods on the nodes instead of those of the API server.
     """
 
-    def __init__(self, folder: Path, *, nodes: int, addresses: int, attach_seconds: float) -> None:
+    def __init__(self, folder: Path, machines: Machines, behaviour: Behaviour, *, pods: int = 0) -> None:
         self.folder = folder
-        self._attach_seconds = attach_seconds
         self.machines: dict[str, str] = {}
         """Node → instance."""
-        self._count = nodes
-        self._addresses = addresses
+        self.api: Api
+        self.kube: KubeClient
+        self.simulator: Simulator
+        self.operator: Process
+        self.cloudsim: Process
+        self._wanted = machines
+        self._behaviour = behaviour
+        self._pods = pods
+        self._kubeconfig: Path
         self._processes: list[Process] = []
         self._clients: list[Api | Simulator | KubeClient] = []
         self._plane: ControlPlane | None = None
-        self._api: Api
-        self._kube: KubeClient
-        self.simulator: Simulator
-        self.operator: Process
 
     async def __aenter__(self) -> Self:
         try:
@@ -86,41 +116,54 @@ class CloudSite:
         assert self._plane is not None
         return [process for process in self._plane.processes if process.name == "kube-apiserver"]
 
-    async def supply(self, say: Say, *, within_seconds: float) -> list[float]:
-        """Has the operator begin with all nodes at once; per node, the seconds until a pool lists its addresses."""
+    async def provide(self, spec: Mapping[str, object]) -> None:
+        """From now on a provider of this spec serves all nodes."""
+        there = {"driver": "aws", "region": _REGION, "endpoint": self.simulator.url}
+        kind = {"apiVersion": "spiderpool.spidernet.io/v2beta1", "kind": "SpiderNetworkProvider"}
+        await self.api.apply({**kind, "metadata": {"name": "bench"}, "spec": {**there, **spec}})
+
+    async def supply(
+        self, say: Say, begin: Callable[[], Awaitable[None]], *, addresses: int, within_seconds: float
+    ) -> list[float]:
+        """``begin()`` makes the operator begin; per node, the seconds until a pool lists that many addresses."""
         loop = asyncio.get_running_loop()
         supplied: dict[str, float] = {}
         everyone = asyncio.Event()
+        began = loop.time()
 
         def seen(change: Change[SpiderIPPool]) -> None:
-            if isinstance(change, Removed) or len(_listed(change.object)) < self._addresses:
+            if isinstance(change, Removed) or len(listed(change.object)) < addresses:
                 return
             for node in change.object.spec.node_name or []:
                 supplied.setdefault(node, loop.time() - began)
-            if len(supplied) == self._count:
+            if len(supplied) == self._wanted.count:
                 everyone.set()
 
-        pools = Reflector(self._kube, SpiderIPPool)
-        pools.subscribe(seen)
-        watching, waiting = asyncio.create_task(pools.run()), asyncio.create_task(everyone.wait())
-        try:
-            await pools.synced.wait()
+        async with self.watching(seen):
             began = loop.time()
-            await self._api.apply(self._provider())
+            await begin()
             while not everyone.is_set():
                 self._check_alive()
                 if loop.time() - began > within_seconds:
                     raise SiteFailed(
-                        f"{len(supplied)} of {self._count} nodes have their addresses after {within_seconds:.0f} s; "
-                        f"logs: {self.folder / 'logs'}"
+                        f"{len(supplied)} of {self._wanted.count} nodes have their addresses after "
+                        f"{within_seconds:.0f} s; logs: {self.folder / 'logs'}"
                     )
-                say(f"{len(supplied)} of {self._count} nodes have their addresses")
-                await asyncio.wait([watching, waiting], timeout=1, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            watching.cancel()
-            waiting.cancel()
-            await asyncio.wait([watching, waiting])
+                say(f"{len(supplied)} of {self._wanted.count} nodes have their addresses")
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(everyone.wait(), timeout=1)
         return sorted(supplied.values())
+
+    @asynccontextmanager
+    async def watching(self, seen: Callable[[Change[SpiderIPPool]], None]) -> AsyncIterator[None]:
+        """``seen`` is told of all pools and their changes while the block runs; a failing watch fails the block."""
+        pools = Reflector(self.kube, SpiderIPPool)
+        pools.subscribe(seen)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(pools.run())
+            await pools.synced.wait()
+            yield
+            task.cancel()
 
     async def calls(self) -> Mapping[str, Mapping[str, int]]:
         """The cloud's own count: operation → code → calls."""
@@ -128,36 +171,63 @@ class CloudSite:
         return found
 
     async def wrong_nodes(self) -> Sequence[str]:
-        """Nodes whose pools list anything but what one new interface of their machine has at the cloud."""
-        rows = [row for row in await self.simulator.interfaces() if _OUR_TAG in row["tags"]]
-        cloud: dict[str, list[frozenset[str]]] = {}
-        for row in rows:
-            owner = row["attachment"]["instance"] if row["attachment"] else ""
-            cloud.setdefault(owner, []).append(frozenset(row["addresses"]))
+        """Nodes whose pools list anything but the secondary addresses and prefixes that the interfaces of their machine
+        have at the cloud.
+        """
+        cloud: dict[str, set[frozenset[str]]] = {}
+        for row in await self.simulator.interfaces():
+            if row["attachment"] and (found := _secondary(row)):
+                cloud.setdefault(row["attachment"]["instance"], set()).add(found)
         pools: dict[str, list[frozenset[str]]] = {}
-        for pool in (await self._kube.list(SpiderIPPool)).items:
+        for pool in (await self.kube.list(SpiderIPPool)).items:
             for node in pool.spec.node_name or []:
-                pools.setdefault(node, []).append(_listed(pool))
+                pools.setdefault(node, []).append(listed(pool))
         return [
             node
             for node, machine in self.machines.items()
-            if len(pools.get(node, [])) != 1 or pools[node] != cloud.get(machine)
+            if len(pools.get(node, [])) != len(cloud.get(machine, ())) or set(pools[node]) != cloud[machine]
         ]
+
+    async def start_operator(self) -> None:
+        """Until it leads."""
+        settings = {"kubeconfig": str(self._kubeconfig), "identity": "bench", "leaseNamespace": "kube-system"}
+        file = self.folder / "operator.json"
+        file.write_text(json.dumps(settings, indent=2))
+        keys = {"AWS_ACCESS_KEY_ID": _ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": _SECRET}
+        program = Path(sys.executable).with_name("underlay-operator")
+        self.operator = self._spawn("operator", [str(program), "--config", str(file)], {**os.environ, **keys})
+        await self._until("the operator leads", self._leads, within_seconds=30)
+
+    async def stop_operator(self) -> None:
+        """As Kubernetes stops a pod: it gives back its lease."""
+        self._processes.remove(self.operator)
+        await asyncio.to_thread(self.operator.kill, signal.SIGTERM, within_seconds=30)
+
+    async def quiet(self, *, within_seconds: float) -> None:
+        """The operator is done with what there was to do: a second nearly without work."""
+
+        async def rests() -> bool:
+            before = usage.cpu([self.operator])
+            await asyncio.sleep(1)
+            return (usage.cpu([self.operator]) - before).total < _QUIET_SHARE
+
+        await self._until("the operator rests", rests, within_seconds=within_seconds)
 
     async def _start(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "logs").mkdir(parents=True)
         self._plane = plane = await asyncio.to_thread(ControlPlane.start, self.folder / "controlplane")
         await asyncio.to_thread(plane.install_crds, ROOT / "charts" / "underlay" / "crds")
-        self._api = Api.connect(plane.kubeconfig, user_agent=USER_AGENT)
-        self._kube = KubeClient.connect(plane.kubeconfig, user_agent=USER_AGENT)
-        self._clients += [self._api, self._kube]
-        subnet = await self._start_cloud()
+        self.api = Api.connect(plane.kubeconfig, user_agent=USER_AGENT)
+        self.kube = KubeClient.connect(plane.kubeconfig, user_agent=USER_AGENT)
+        self._clients += [self.api, self.kube]
+        subnets = await self._start_cloud()
         turn = asyncio.Semaphore(_AT_ONCE)
-        await asyncio.gather(*(self._add_node(f"node-{number}", subnet, turn) for number in range(self._count)))
-        await self._api.apply(_LEASE, namespace="kube-system")
-        self.operator = self._start_operator(plane)
-        await self._until("the operator leads", self._leads, within_seconds=30)
+        await asyncio.gather(
+            *(self._add_node(number, subnets[number % len(subnets)], turn) for number in range(self._wanted.count))
+        )
+        await self.api.apply(_LEASE, namespace="kube-system")
+        self._kubeconfig = await self._put_pods_before(plane) if self._pods else plane.kubeconfig
 
     async def _close(self) -> None:
         for client in self._clients:
@@ -167,35 +237,48 @@ class CloudSite:
         if self._plane is not None:
             await asyncio.to_thread(self._plane.stop)
 
-    async def _start_cloud(self) -> str:
+    async def _start_cloud(self) -> list[str]:
+        """Subnets, large enough together."""
         ready = self.folder / "cloudsim.ready"
-        flags = ("--buckets", "--region", _REGION, "--attach-seconds", str(self._attach_seconds))
+        flags = ["--region", _REGION, "--attach-seconds", str(self._behaviour.attach_seconds)]
+        flags += ["--buckets"] if self._behaviour.buckets else []
         program = [sys.executable, "-m", "cloudsim", "--ready-file", str(ready), *flags]
-        self._spawn("cloudsim", program, os.environ)
-
-        async def serves() -> bool:
-            return ready.exists()
-
-        await self._until("cloudsim serves", serves, within_seconds=20)
+        self.cloudsim = self._spawn("cloudsim", program, os.environ)
+        await self._until("cloudsim serves", _exists(ready), within_seconds=20)
         self.simulator = Simulator(str(json.loads(ready.read_text())["url"]))
         self._clients.append(self.simulator)
         await self.simulator.credentials(access_key=_ACCESS_KEY, secret=_SECRET)
-        return await self.simulator.network(cidr=_NETWORK, zone=f"{_REGION}a")
+        needed = -(-self._wanted.count * (self._wanted.most + 1) // _OF_A_NETWORK)
+        size = _FIRST_NETWORK.num_addresses
+        networks = [ip_network((int(_FIRST_NETWORK.network_address) + size * number, 16)) for number in range(needed)]
+        return [await self.simulator.network(cidr=str(network), zone=f"{_REGION}a") for network in networks]
 
-    async def _add_node(self, name: str, subnet: str, turn: asyncio.Semaphore) -> None:
+    async def _add_node(self, number: int, subnet: str, turn: asyncio.Semaphore) -> None:
+        name, wanted = f"node-{number}", self._wanted
+        machine = {"type": wanted.type, "subnet": subnet, "secondary_count": wanted.secondary}
         async with turn:
-            made = await self.simulator.call("POST", "/_sim/instances", {"type": _INSTANCE_TYPE, "subnet": subnet})
+            made = await self.simulator.call("POST", "/_sim/instances", machine)
             body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
-            await self._api.apply({**body, "spec": {"providerID": made["providerID"]}})
+            await self.api.apply({**body, "spec": {"providerID": made["providerID"]}})
             self.machines[name] = str(made["id"])
 
-    def _start_operator(self, plane: ControlPlane) -> Process:
-        settings = {"kubeconfig": str(plane.kubeconfig), "identity": "bench", "leaseNamespace": "kube-system"}
-        file = self.folder / "operator.json"
-        file.write_text(json.dumps(settings, indent=2))
-        keys = {"AWS_ACCESS_KEY_ID": _ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": _SECRET}
-        program = Path(sys.executable).with_name("underlay-operator")
-        return self._spawn("operator", [str(program), "--config", str(file)], {**os.environ, **keys})
+    async def _put_pods_before(self, plane: ControlPlane) -> Path:
+        """Between operator and API server; the kubeconfig that leads there."""
+        ready, file = self.folder / "pods.ready", self.folder / "pods.kubeconfig"
+        counts = ["--pods", str(self._pods), "--nodes", str(self._wanted.count)]
+        program = [sys.executable, "-m", "bench.pod_source", "--kubeconfig", str(plane.kubeconfig), *counts]
+        self._spawn("pods", [*program, "--ready-file", str(ready)], os.environ)
+        await self._until("the synthetic pods are served", _exists(ready), within_seconds=20)
+        config: Json = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "pods",
+            "contexts": [{"name": "pods", "context": {"cluster": "pods", "user": "admin"}}],
+            "clusters": [{"name": "pods", "cluster": {"server": ready.read_text()}}],
+            "users": [{"name": "admin", "user": {"token": plane.token_of(access.ADMIN)}}],
+        }
+        file.write_text(json.dumps(config))
+        return file
 
     def _spawn(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Process:
         process = spawn(command, name=name, log=self.folder / "logs" / f"{name}.log", environment=environment)
@@ -203,13 +286,8 @@ class CloudSite:
         return process
 
     async def _leads(self) -> bool:
-        """It holds the Lease and is done with starting: a second without work."""
-        lease = await self._api.get("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/underlay-operator")
-        if not lease["spec"].get("holderIdentity"):
-            return False
-        before = usage.cpu([self.operator])
-        await asyncio.sleep(1)
-        return (usage.cpu([self.operator]) - before).total < 0.1
+        lease = await self.api.get("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/underlay-operator")
+        return bool(lease["spec"].get("holderIdentity"))
 
     async def _until(self, what: str, holds: Callable[[], Any], *, within_seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -225,22 +303,21 @@ class CloudSite:
             if not process.alive():
                 raise ProcessFailed(f"{process.name} ended by itself. It said last:\n{process.last_words()}")
 
-    def _provider(self) -> dict[str, Any]:
-        """Each node wants as many addresses as one interface has, and none on its primary one."""
-        return {
-            "apiVersion": "spiderpool.spidernet.io/v2beta1",
-            "kind": "SpiderNetworkProvider",
-            "metadata": {"name": "bench"},
-            "spec": {
-                "driver": "aws",
-                "region": _REGION,
-                "endpoint": self.simulator.url,
-                "interfaces": {"usePrimary": False},
-                "addresses": {"batch": 1, "buffer": 0, "minimum": self._addresses},
-            },
-        }
 
-
-def _listed(pool: SpiderIPPool) -> frozenset[str]:
+def listed(pool: SpiderIPPool) -> frozenset[str]:
+    """A pool's addresses."""
     found = RangeSet.parse(pool.spec.ips or [], field="spec.ips")
     return frozenset(str(ip_address(address)) for address in found)
+
+
+def _secondary(row: Json) -> frozenset[str]:
+    """What an interface has besides its primary address."""
+    blocks = [ip_network(prefix) for prefix in row.get("prefixes", [])]
+    return frozenset(row["addresses"]) | {str(address) for block in blocks for address in block}
+
+
+def _exists(file: Path) -> Callable[[], Awaitable[bool]]:
+    async def exists() -> bool:
+        return file.exists() and bool(file.read_text())
+
+    return exists

@@ -1,6 +1,7 @@
 """The shell round ``reconcile.pools`` and ``fences``: a node's SpiderIPPools and what is on its way out of them."""
 
 import contextlib
+from collections.abc import Sequence
 from functools import partial
 from secrets import token_hex
 
@@ -17,6 +18,7 @@ from underlay.core.kube.optimistic import update
 from underlay.core.kube.reflector import Reflector
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.operator.cloudwrites import CloudWrites
+from underlay.operator.lanes import Lane
 from underlay.operator.nodework import NodeWork
 from underlay.operator.reconcile import fences
 from underlay.operator.reconcile import pools as shapes
@@ -25,7 +27,7 @@ from underlay.operator.steps import WarmStep
 
 
 class NodePools:
-    """``view`` is indexed by ``node`` (the value of the pools' node label)."""
+    """``view`` is indexed by ``node`` (the value of the pools' node label); ``lane`` is that of releases."""
 
     def __init__(
         self,
@@ -34,12 +36,14 @@ class NodePools:
         records: Records,
         writes: CloudWrites,
         view: Reflector[SpiderIPPool],
+        lane: Lane,
         checkpoint: Checkpoint,
     ) -> None:
         self._client = client
         self._records = records
         self._writes = writes
         self._view = view
+        self._lane = lane
         self._step = checkpoint
 
     def of(self, node: str) -> tuple[SpiderIPPool, ...]:
@@ -90,7 +94,7 @@ class NodePools:
     async def finish_releases(self, work: NodeWork, *, growing: bool) -> bool:
         """Carries on with releases the agent has answered, or cancels them when the node must grow.
 
-        True when something was done.
+        True when something was done; False also where it has to wait for a place in the lane.
         """
         network = work.memory.network
         reported = {entry.id: entry.fenced for entry in network.status.released} if network.status else {}
@@ -101,6 +105,17 @@ class NodePools:
                 work.memory.network = await self._records.write_spec(network, fences.close(network.spec, {}, reported))
                 self._step(WarmStep.RELEASE_FORGOTTEN)
             return False
+        # A node that must grow gets back what it can at once; that is no cloud write.
+        with contextlib.nullcontext(True) if growing else self._lane.place(work.name) as placed:
+            if placed:
+                closed = await self._carry_on(work, answers, growing=growing)
+                spec = fences.close(work.memory.network.spec, closed, reported)
+                work.memory.network = await self._records.write_spec(work.memory.network, spec)
+                self._step(WarmStep.RELEASE_CLOSED)
+        return placed
+
+    async def _carry_on(self, work: NodeWork, answers: Sequence[fences.Answered], *, growing: bool) -> dict[str, int]:
+        """Release → generation of its pool once that is without the addresses, or is to keep them."""
         closed: dict[str, int] = {}
         for answer in answers:
             pool = await self._live(answer.release.pool)
@@ -112,10 +127,7 @@ class NodePools:
                 await self._unassign(work, answer.fenced)
                 self._step(WarmStep.RELEASE_UNASSIGNED)
             closed[answer.release.id] = (pool.metadata.generation or 0) if pool else 0
-        network = work.memory.network
-        work.memory.network = await self._records.write_spec(network, fences.close(network.spec, closed, reported))
-        self._step(WarmStep.RELEASE_CLOSED)
-        return True
+        return closed
 
     async def _live(self, name: str) -> SpiderIPPool | None:
         try:

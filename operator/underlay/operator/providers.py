@@ -21,6 +21,7 @@ from underlay.core.identity import SubnetId
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
 from underlay.core.runtime.clock import Clock
+from underlay.core.runtime.sharing import SingleFlight
 from underlay.operator.gate import SteppedGate
 from underlay.operator.reconcile import subnets as subnet_choice
 from underlay.operator.reconcile import support
@@ -29,6 +30,9 @@ from underlay.operator.reconcile.advice import Advice, SecretUnreadable, advise
 # A person waits for the condition; whatever takes longer is told as unreachable and tried again.
 _PROBE_SECONDS = 4.0
 _SHORTEST_PROBE_SECONDS = 1.5
+
+_Question = tuple[tuple[SubnetId, ...], str, str]
+"""About subnets, to one provider: ids, network, zone. The tags asked for are the provider's own."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,10 +47,10 @@ class Provider:
     credentials: Mapping[str, str] | None = None
     problem: Advice | None = None
     subnets: dict[SubnetId, Subnet] = field(default_factory=dict)
-    subnets_read: float = float("-inf")
-    queries: set[tuple[SubnetId, ...]] = field(default_factory=set)
+    subnets_read: dict[_Question, float] = field(default_factory=dict)
     blocked_until: dict[SubnetId, float] = field(default_factory=dict)
     returning: str = ""
+    reading: SingleFlight[_Question, None] = field(default_factory=SingleFlight)
 
     @property
     def name(self) -> str:
@@ -264,7 +268,7 @@ class Providers:
         selector = provider.value.spec.subnets
         asked = subnet_choice.query(selector, instance)
         now = self._clock.monotonic()
-        if asked.ids not in provider.queries or now - provider.subnets_read > self._subnet_seconds:
+        if now - provider.subnets_read.get(_question(asked), float("-inf")) > self._subnet_seconds:
             await self._read_subnets(provider, asked)
         fitting = [
             subnet
@@ -283,17 +287,21 @@ class Providers:
     def block(self, provider: Provider, error: Exhausted) -> None:
         """Nothing is asked of an exhausted subnet for a while, by any node."""
         provider.blocked_until[SubnetId(error.subnet)] = self._clock.monotonic() + self._subnet_seconds
-        provider.subnets_read = float("-inf")
+        provider.subnets_read.clear()
         self._changed(provider.name)
 
     async def _read_subnets(self, provider: Provider, asked: SubnetQuery) -> None:
-        if provider.driver is None:
+        """Many nodes need the same answer at the same time: they share it."""
+        if (driver := provider.driver) is None:
             return
-        for subnet in await provider.driver.subnets(asked):
-            provider.subnets[subnet.id] = subnet
-        provider.queries.add(asked.ids)
-        provider.subnets_read = self._clock.monotonic()
-        self._changed(provider.name)
+
+        async def read() -> None:
+            for subnet in await driver.subnets(asked):
+                provider.subnets[subnet.id] = subnet
+            provider.subnets_read[_question(asked)] = self._clock.monotonic()
+            self._changed(provider.name)
+
+        await provider.reading.get(_question(asked), read)
 
     def _report(self, provider: Provider) -> None:
         self._changed(provider.name)
@@ -347,6 +355,10 @@ class Providers:
             return {key: value.decode().strip() for key, value in secret.data.items()}
         except UnicodeDecodeError as error:
             raise SecretUnreadable(named, "a value is no text") from error
+
+
+def _question(asked: SubnetQuery) -> _Question:
+    return asked.ids, asked.network, asked.zone
 
 
 async def close_all(providers: Providers) -> None:

@@ -3,7 +3,8 @@
 One task per dirty node, newest state, largest lack first. A round for a node: snapshot (Node, provider, pods, pools,
 SpiderNodeNetwork, instance) → finish what an earlier round or a crash left (intents, answered releases) → plan → pools
 and status → at most one cloud write. No lock is held anywhere: the queue runs one round per node at a time, and every
-write to the API server is made against the version it was decided on.
+write to the API server is made against the version it was decided on. Rounds that wait for the cloud hold up no other:
+see ``lanes``.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from underlay.core.runtime.checkpoints import Checkpoint, passing
 from underlay.core.runtime.clock import Clock
 from underlay.operator.cloudwrites import CloudWrites
 from underlay.operator.farewell import Farewells
+from underlay.operator.lanes import Lanes
 from underlay.operator.nodepools import NodePools
 from underlay.operator.nodework import Memory, NodeWork
 from underlay.operator.providers import Provider, Providers
@@ -89,8 +91,15 @@ class WarmPool:
             settle_seconds=settings.settle_seconds,
             checkpoint=checkpoint,
         )
+        self._queue: KeyedQueue[str] = KeyedQueue(clock=clock, priority=self._lack)
+        self._lanes = Lanes(lack=self._lack, call=self._queue.add)
         self._pools = NodePools(
-            client=client, records=self._records, writes=self._writes, view=views.pools, checkpoint=checkpoint
+            client=client,
+            records=self._records,
+            writes=self._writes,
+            view=views.pools,
+            lane=self._lanes.releasing,
+            checkpoint=checkpoint,
         )
         self._farewells = Farewells(
             client=client,
@@ -100,7 +109,6 @@ class WarmPool:
             checkpoint=checkpoint,
         )
         self._reread = min(_REREAD_SECONDS, settings.settle_seconds / 2)
-        self._queue: KeyedQueue[str] = KeyedQueue(clock=clock, priority=self._lack)
         self._memories: dict[str, Memory] = {}
         self._log = structlog.get_logger()
 
@@ -122,7 +130,7 @@ class WarmPool:
         """Works until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._settings.workers):
+                for _ in range(self._settings.workers + self._lanes.places):
                     group.create_task(self._work())
         finally:
             await self._queue.close()
@@ -142,6 +150,7 @@ class WarmPool:
                 self._queue.add_after(name, _REREAD_SECONDS)
             finally:
                 self._queue.done(name)
+                self._lanes.settle(name)
 
     async def round(self, name: str) -> None:
         """Brings one node one step nearer to what it should have."""
@@ -224,8 +233,7 @@ class WarmPool:
         if now < memory.act_at:
             self._queue.add_after(name, memory.act_at - now)
             return False
-        await self._act(work, decided.actions[0])
-        return True
+        return await self._act(work, decided.actions[0])
 
     async def _view(self, work: NodeWork, limits: Limits, needed: Need) -> NodeView:
         memory, spec = work.memory, work.provider.value.spec
@@ -248,17 +256,21 @@ class WarmPool:
             surplus_since=memory.surplus_since,
         )
 
-    async def _act(self, work: NodeWork, action: Action) -> None:
-        """What the cloud refuses holds up further writes, not what is done with what is there."""
-        try:
-            if isinstance(action, Release):
-                await self._pools.ask_release(work, action)
+    async def _act(self, work: NodeWork, action: Action) -> bool:
+        """What the cloud refuses holds up further writes, not what is done with what is there. False: it is parked."""
+        with self._lanes.of(action).place(work.name) as placed:
+            if not placed:
+                return False
+            try:
+                if isinstance(action, Release):
+                    await self._pools.ask_release(work, action)
+                else:
+                    await self._writes.carry_out(work, action)
+            except CloudError as error:
+                work.memory.act_at = self._clock.monotonic() + await self._in_trouble(work, error)
             else:
-                await self._writes.carry_out(work, action)
-        except CloudError as error:
-            work.memory.act_at = self._clock.monotonic() + await self._in_trouble(work, error)
-        else:
-            work.memory.failures = 0
+                work.memory.failures = 0
+        return True
 
     def _tell_shortage(self, work: NodeWork, decided: Plan) -> None:
         """An Event when pods begin to lack addresses that cannot be had."""
