@@ -1,5 +1,6 @@
 """The life of interfaces and addresses through the real SDK."""
 
+import urllib.error
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -171,3 +172,15 @@ def test_tags_come_and_go(account: Account) -> None:
 
     expected = {"Key": "a", "Value": "3", "ResourceId": interface, "ResourceType": "network-interface"}
     assert [expected] == found
+
+
+def test_a_machine_may_begin_with_secondary_addresses(account: Account) -> None:
+    """RunInstances with SecondaryPrivateIpAddressCount: they are on the primary interface, as many as the type allows
+    (six of a t3.medium, the primary address among them) and not one more.
+    """
+    body = {"type": "t3.medium", "subnet": account.subnet, "secondary_count": 5}
+    made = account.sim.control("POST", "/instances", body)
+
+    assert len(account.addresses(made["eni"])) == 1 + 5
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        account.sim.control("POST", "/instances", {**body, "secondary_count": 6})

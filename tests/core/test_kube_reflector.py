@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from support.clock import VirtualClock
 from support.proxy import proxied
@@ -96,6 +97,30 @@ async def test_the_store_follows_the_server(apiserver: "ApiServer", unique: str)
     assert isinstance(modified, Modified)
     assert modified.old.spec.gateway is None
     assert modified.object.spec.gateway == "10.1.0.1"
+
+
+@pytest.mark.apiserver
+async def test_only_what_is_kept_is_stored_and_told(apiserver: "ApiServer", unique: str) -> None:
+    """Of what is listed, of what comes later, and of what goes, subscribers and the store have what ``keep`` makes."""
+
+    def keep(whole: SpiderIPPool) -> SpiderIPPool:
+        return structs.replace(whole, metadata=structs.replace(whole.metadata, labels={}))
+
+    async with apiserver.client("reflector/1") as client:
+        await client.create(pool(f"{unique}-a", unique))
+        reflector = Reflector(client, SpiderIPPool, labels=f"test={unique}", keep=keep)
+        told = Told()
+        reflector.subscribe(told)
+        async with running(reflector.run()), asyncio.timeout(30):
+            await reflector.synced.wait()
+            await client.create(pool(f"{unique}-b", unique))
+            await client.delete(SpiderIPPool, f"{unique}-a")
+            names = await told.until(lambda names: len(names) == 3)
+        left = [obj.metadata for obj in reflector.store.items()]
+
+    assert [("Added", f"{unique}-a"), ("Added", f"{unique}-b"), ("Removed", f"{unique}-a")] == names
+    assert [change.object.metadata.labels for change in told.changes] == [{}, {}, {}]
+    assert [(meta.name, meta.labels) for meta in left] == [(f"{unique}-b", {})]
 
 
 @pytest.mark.apiserver

@@ -18,13 +18,22 @@ _PLACES = 64
 class Lane:
     """One kind of write. ``lack``: the smaller, the sooner is a parked node's turn; asked when a place becomes free.
 
-    ``call``: a place is kept for the node; it shall have a round, after which ``settle`` is called.
+    ``call``: a place is kept for the node; it shall have a round, after which ``settle`` is called. ``placed`` is told
+    when a node has got its place.
     """
 
-    def __init__(self, places: int, *, lack: Callable[[str], float], call: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        places: int,
+        *,
+        lack: Callable[[str], float],
+        call: Callable[[str], None],
+        placed: Callable[[str], None] = lambda _node: None,
+    ) -> None:
         self._free = places
         self._lack = lack
         self._call = call
+        self._placed = placed
         self._parked: dict[str, None] = {}
         self._kept: set[str] = set()
 
@@ -34,6 +43,7 @@ class Lane:
         if not self._enter(node):
             yield False
             return
+        self._placed(node)
         try:
             yield True
         finally:
@@ -69,9 +79,16 @@ class Lane:
 class Lanes:
     """One for each kind of write that clouds count by itself."""
 
-    def __init__(self, *, lack: Callable[[str], float], call: Callable[[str], None], places: int = _PLACES) -> None:
+    def __init__(
+        self,
+        *,
+        lack: Callable[[str], float],
+        call: Callable[[str], None],
+        placed: Callable[[str], None],
+        places: int = _PLACES,
+    ) -> None:
         self.creating, self.assigning, self.releasing = self._all = tuple(
-            Lane(places, lack=lack, call=call) for _ in range(3)
+            Lane(places, lack=lack, call=call, placed=placed) for _ in range(3)
         )
         self.places = places * len(self._all)
         """Of all lanes together."""

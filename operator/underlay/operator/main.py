@@ -35,6 +35,7 @@ from underlay.operator import handlers
 from underlay.operator.collector import Collector
 from underlay.operator.gate import SteppedGate
 from underlay.operator.metrics import Metrics, exported
+from underlay.operator.podkeeper import PodKeeper
 from underlay.operator.providers import Providers, close_all
 from underlay.operator.removal import Removal
 from underlay.operator.reports import Reports
@@ -128,7 +129,7 @@ async def lead(
     reports = Reports(client=client, clock=clock, recorder=recorder)
     views = Views(
         nodes=Reflector(client, Node, clock=clock),
-        pods=Reflector(client, Pod, clock=clock, fields="spec.nodeName!="),
+        pods=Reflector(client, Pod, clock=clock, fields="spec.nodeName!=", keep=PodKeeper().keep),
         pools=Reflector(client, SpiderIPPool, clock=clock, labels=NODE_LABEL),
         networks=Reflector(client, SpiderNodeNetwork, clock=clock),
     )

@@ -15,6 +15,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     and ``retry_seconds`` are the leader election's duration, renewal deadline and period; ``call_seconds`` bounds a
     cloud call, and must not exceed the first minus the second: what a lost leader began has ended when another begins.
     ``subnet_seconds``: an exhausted subnet is asked again, and free counts are read again, after so long.
+    ``workers``: nodes that are worked on at once, without those that wait for the cloud.
     """
 
     kubeconfig: Path | None = None

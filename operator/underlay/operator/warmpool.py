@@ -92,7 +92,10 @@ class WarmPool:
             checkpoint=checkpoint,
         )
         self._queue: KeyedQueue[str] = KeyedQueue(clock=clock, priority=self._lack)
-        self._lanes = Lanes(lack=self._lack, call=self._queue.add)
+        # Rounds that do not wait for the cloud: were there more, all would come to their first write late.
+        self._turns = asyncio.Semaphore(settings.workers)
+        self._having_turns: set[str] = set()
+        self._lanes = Lanes(lack=self._lack, call=self._queue.add, placed=self._give_back_turn)
         self._pools = NodePools(
             client=client,
             records=self._records,
@@ -141,7 +144,9 @@ class WarmPool:
 
     async def _work(self) -> None:
         while True:
+            await self._turns.acquire()
             name = await self._queue.get()
+            self._having_turns.add(name)
             try:
                 await self.round(name)
             except (kube_errors.KubeError, LeaseNotHeld) as error:
@@ -151,6 +156,12 @@ class WarmPool:
             finally:
                 self._queue.done(name)
                 self._lanes.settle(name)
+                self._give_back_turn(name)
+
+    def _give_back_turn(self, name: str) -> None:
+        if name in self._having_turns:
+            self._having_turns.remove(name)
+            self._turns.release()
 
     async def round(self, name: str) -> None:
         """Brings one node one step nearer to what it should have."""

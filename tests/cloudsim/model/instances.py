@@ -59,12 +59,21 @@ class Instance:
 
 
 def run(
-    cloud: "Cloud", type_: str, subnet: str, *, netns: str = "", role: Role | None = None, ipv6_count: int = 0
+    cloud: "Cloud",
+    type_: str,
+    subnet: str,
+    *,
+    netns: str = "",
+    role: Role | None = None,
+    secondary_count: int = 0,
+    ipv6_count: int = 0,
 ) -> Instance:
     """EC2 RunInstances, one instance, running at once; its primary interface is attached and goes with it."""
+    slots.fits(instance_types.require(cloud.types, type_).ipv4, 1 + secondary_count)
     slots.fits(instance_types.require(cloud.types, type_).ipv6, ipv6_count)
     home = subnets.require(cloud, subnet)
-    eni = interfaces.create(cloud, interfaces.Wanted(subnet=subnet, ipv6=Wanted6(count=ipv6_count)))
+    wanted = interfaces.Wanted(subnet=subnet, secondary_count=secondary_count, ipv6=Wanted6(count=ipv6_count))
+    eni = interfaces.create(cloud, wanted)
     instance = Instance(
         id=cloud.new_id("i"),
         type=type_,

@@ -111,6 +111,7 @@ class Resources:
             bodies.text(body, "subnet"),
             netns=str(body.get("netns") or ""),
             role=role,
+            secondary_count=int(bodies.number(body, "secondary_count", 0)),
             ipv6_count=int(bodies.number(body, "ipv6_count", 0)),
         )
         _tag(cloud, instance.id, body)

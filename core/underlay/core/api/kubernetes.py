@@ -32,8 +32,8 @@ class PodStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     pod_ips: list[PodIP] = []
 
 
-class Pod(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
-    """v1.Pod."""
+class Pod(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name, gc=False):
+    """v1.Pod. As there may be 150,000, the collector of cycles does not look at them: they have none."""
 
     metadata: ObjectMeta
     spec: PodSpec = PodSpec()

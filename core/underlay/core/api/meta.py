@@ -43,7 +43,7 @@ class OwnerReference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     block_owner_deletion: bool | None = None
 
 
-class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
     """The fields of metav1.ObjectMeta that Underlay reads or writes.
 
     ``omit_defaults`` is right here and wrong in specs and statuses: an absent metadata field means "leave it".

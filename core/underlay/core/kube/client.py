@@ -7,7 +7,7 @@ patch. No verb retries: what to do next is the caller's decision (see ``core.kub
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,16 +81,18 @@ class KubeClient:
         labels: str | None = None,
         fields: str | None = None,
         page: int = 500,
+        keep: Callable[[T], T] | None = None,
     ) -> Listing[T]:
         """Everything selected, as of one version, read in pages of ``page``. ``namespace`` None: all namespaces.
 
-        ``labels`` and ``fields`` are selectors in the API's own syntax (``a=b,c!=d``).
+        ``labels`` and ``fields`` are selectors in the API's own syntax (``a=b,c!=d``). ``keep`` makes of each object
+        what is kept of it, page by page, so that there are never more whole ones than a page has.
         When the server forgets the version between two pages, it is read again in one piece.
         """
         try:
-            return await self._pages(kind, namespace, _selection(labels, fields), page)
+            return await self._pages(kind, namespace, _selection(labels, fields), page, keep)
         except errors.Gone:
-            return await self._pages(kind, namespace, _selection(labels, fields), 0)
+            return await self._pages(kind, namespace, _selection(labels, fields), 0, keep)
 
     async def watch(
         self,
@@ -234,7 +236,14 @@ class KubeClient:
         path = _path(resource, obj.metadata.namespace, obj.metadata.name, subresource)
         return self._codec(type(obj)).one(await self._call("PUT", path, render(obj)))
 
-    async def _pages(self, kind: type[T], namespace: str | None, params: dict[str, str], page: int) -> Listing[T]:
+    async def _pages(
+        self,
+        kind: type[T],
+        namespace: str | None,
+        params: dict[str, str],
+        page: int,
+        keep: Callable[[T], T] | None,
+    ) -> Listing[T]:
         codec = self._codec(kind)
         path = _path(resource_of(kind), namespace)
         if page:
@@ -243,7 +252,7 @@ class KubeClient:
         unreadable: dict[tuple[str, str], str] = {}
         while True:
             part = codec.page(await self._call("GET", path, params=params), unreadable)
-            items += part.items or ()
+            items += part.items or () if keep is None else map(keep, part.items or ())
             if not part.metadata.continue_:
                 return Listing(items=items, resource_version=part.metadata.resource_version, unreadable=unreadable)
             params = params | {"continue": part.metadata.continue_}

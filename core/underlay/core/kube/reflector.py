@@ -56,8 +56,13 @@ class Removed(Generic[T]):
 Change = Added[T] | Modified[T] | Removed[T]
 
 
+def _whole(obj: T) -> T:
+    return obj
+
+
 class Reflector(Generic[T]):
-    """The objects of one kind and selection. Selections as in ``KubeClient.list``.
+    """The objects of one kind and selection. Selections and ``keep`` as in ``KubeClient.list``; only what is kept is
+    stored and told.
 
     ``synced`` is set once everything has been listed, for good. ``last_contact``: when the server was last heard, on
     the clock's monotonic time; None: never. ``lists``: how often everything was listed.
@@ -71,6 +76,7 @@ class Reflector(Generic[T]):
         namespace: str | None = None,
         labels: str | None = None,
         fields: str | None = None,
+        keep: Callable[[T], T] = _whole,
         clock: Clock | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -83,6 +89,7 @@ class Reflector(Generic[T]):
         self._namespace = namespace
         self._labels = labels
         self._fields = fields
+        self._keep = keep
         self._clock: Clock = clock or RealClock()
         self._uniform = uniform
         self._subscribers: list[Callable[[Change[T]], None]] = []
@@ -130,7 +137,7 @@ class Reflector(Generic[T]):
     async def _list(self) -> str:
         """List everything, tell what differs from the store; the version of the list."""
         listing = await self._client.list(
-            self._kind, namespace=self._namespace, labels=self._labels, fields=self._fields
+            self._kind, namespace=self._namespace, labels=self._labels, fields=self._fields, keep=self._keep
         )
         self.last_contact = self._clock.monotonic()
         for (namespace, name), problem in listing.unreadable.items():  # what was read of it before stays
@@ -168,9 +175,9 @@ class Reflector(Generic[T]):
                     self._failures = 0
                 match event:
                     case ObjectEvent(type="DELETED", object=gone):
-                        self._remove(gone)
+                        self._remove(self._keep(gone))
                     case ObjectEvent(object=obj):
-                        self._put(obj)
+                        self._put(self._keep(obj))
                     case Bookmark():
                         pass
                     case _:
