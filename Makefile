@@ -66,8 +66,8 @@ soak: setup ## the long counts
 bench: setup ## Underlay beside the reference CNI chain; figures in build/bench/
 	$(BIN)/python -m bench
 
-bench-cloud: setup ## first interfaces of 100, 300 and 1000 nodes beside EC2's throttling; choose with NODES="20 100"
-	$(BIN)/python -m bench cloud $(addprefix --nodes ,$(NODES))
+bench-cloud: setup ## nodes' first addresses beside EC2's throttling, reaction, a large cluster (15 min); choose with NODES="20 100", PARTS="prefix scale"
+	$(BIN)/python -m bench cloud $(addprefix --nodes ,$(NODES)) $(addprefix --part ,$(PARTS))
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --all-extras --group dev \

@@ -5,7 +5,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from bench.subjects import REFERENCE_PLUGINS
 from bench.table import show
 from controlplane.build import BuildFailed
 from controlplane.process import ProcessFailed
-from controlplane.progress import step
+from controlplane.progress import Note, step
 from controlplane.toolchain import NoGo
 from world import record
 from world.api import ApiError
@@ -39,6 +40,7 @@ _EXPECTED = (
     SiteFailed,
     record.InUse,
 )
+_CLOUD_PARTS = ("interface", "prefix", "reaction", "scale")
 _INTERRUPTED = 130
 _WIDTH = 120
 
@@ -94,29 +96,57 @@ def datapath(count: int) -> None:
     "--nodes", "sizes", multiple=True, default=(100, 300, 1000), show_default=True, type=click.IntRange(min=1)
 )
 @click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    default=_CLOUD_PARTS,
+    show_default=True,
+    type=click.Choice(_CLOUD_PARTS),
+    help="What is measured.",
+)
+@click.option(
     "--attach-seconds",
     default=0.5,
     show_default=True,
     type=click.FloatRange(min=0),
     help="How long an attachment takes at the cloud.",
 )
-def cloud(sizes: tuple[int, ...], attach_seconds: float) -> None:
-    """New interfaces for many nodes at once, under EC2's throttling; figures in build/bench/cloud.json.
+@click.option("--scale-nodes", default=5000, show_default=True, type=click.IntRange(min=1), help="Of part scale.")
+@click.option("--scale-pods", default=150_000, show_default=True, type=click.IntRange(min=1), help="Of part scale.")
+def cloud(
+    sizes: tuple[int, ...], parts: tuple[str, ...], attach_seconds: float, scale_nodes: int, scale_pods: int
+) -> None:
+    """New interfaces or prefixes for many nodes at once under EC2's throttling, the reaction to one pod, and the
+    operator in a large cluster; figures in build/bench/cloud.json.
 
-    --nodes may be given several times. 1000 nodes take minutes.
+    --nodes and --part may be given several times. 1000 nodes take minutes.
     """
-    from bench import cloud as clouds  # noqa: PLC0415 - only this command needs the operator's libraries
+    # only this command needs the operator's libraries
+    from bench import cloud as clouds  # noqa: PLC0415
+    from bench import reaction, scale  # noqa: PLC0415
+    from bench.cloud_table import show as show_clouds  # noqa: PLC0415
 
+    folder = ROOT / "build" / "bench" / "cloud"
+    runs: list[tuple[str, Callable[[Note], Coroutine[Any, Any, dict[str, float]]]]] = []
+    supplies = [supply for supply in clouds.SUPPLIES if supply.name in parts]
+    for supply in supplies:
+        for size in sizes:
+            supplied = partial(clouds.measure, folder, supply, size, attach_seconds=attach_seconds)
+            runs.append((f"{size} nodes, one {supply.name} each", supplied))
+    if "reaction" in parts:
+        runs.append(("reaction to a pod", partial(reaction.measure, folder)))
+    if "scale" in parts:
+        large = partial(scale.measure, folder, nodes=scale_nodes, pods=scale_pods)
+        runs.append((f"{scale_nodes} nodes, {scale_pods} pods", large))
     found: dict[str, float] = {}
-    for size in sizes:
+    for what, run in runs:
         try:
-            with step(f"supplying {size} nodes") as note:
-                folder = ROOT / "build" / "bench" / "cloud"
-                found |= _run(clouds.measure(folder, size, note, attach_seconds=attach_seconds))
+            with step(what) as note:
+                found |= _run(run(note))
         except _EXPECTED as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(f"{what}: {error}") from error
         file = write("cloud", found)
-    clouds.show(_console(), found, sizes)
+    show_clouds(_console(), found, supplies, sizes)
     click.echo(f"all figures: {file}")
 
 

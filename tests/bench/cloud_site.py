@@ -68,14 +68,12 @@ class Behaviour:
 
 
 class CloudSite:
-    """Made on entry, with machines and Nodes that no provider serves yet and an operator that does nothing but lead;
-    taken down on exit.
+    """Made on entry, with machines and Nodes that no provider serves yet; taken down on exit.
 
-    Every run has processes of its own: the account's buckets are full, the operator knows nothing. ``pods``: the
-    operator sees that many synthetic pods on the nodes instead of those of the API server.
+    Every run has processes of its own: the account's buckets are full, the operator knows nothing.
     """
 
-    def __init__(self, folder: Path, machines: Machines, behaviour: Behaviour, *, pods: int = 0) -> None:
+    def __init__(self, folder: Path, machines: Machines, behaviour: Behaviour) -> None:
         self.folder = folder
         self.machines: dict[str, str] = {}
         """Node → instance."""
@@ -86,8 +84,6 @@ class CloudSite:
         self.cloudsim: Process
         self._wanted = machines
         self._behaviour = behaviour
-        self._pods = pods
-        self._kubeconfig: Path
         self._processes: list[Process] = []
         self._clients: list[Api | Simulator | KubeClient] = []
         self._plane: ControlPlane | None = None
@@ -188,11 +184,13 @@ class CloudSite:
             if len(pools.get(node, [])) != len(cloud.get(machine, ())) or set(pools[node]) != cloud[machine]
         ]
 
-    async def start_operator(self) -> None:
-        """Until it leads."""
-        settings = {"kubeconfig": str(self._kubeconfig), "identity": "bench", "leaseNamespace": "kube-system"}
+    async def start_operator(self, *, pods: int = 0, **settings: object) -> None:
+        """Until it leads. ``pods``: it sees that many synthetic ones on the nodes instead of the API server's."""
+        assert self._plane is not None
+        kubeconfig = await self._put_pods_before(self._plane, pods) if pods else self._plane.kubeconfig
+        whole = {"kubeconfig": str(kubeconfig), "identity": "bench", "leaseNamespace": "kube-system", **settings}
         file = self.folder / "operator.json"
-        file.write_text(json.dumps(settings, indent=2))
+        file.write_text(json.dumps(whole, indent=2))
         keys = {"AWS_ACCESS_KEY_ID": _ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": _SECRET}
         program = Path(sys.executable).with_name("underlay-operator")
         self.operator = self._spawn("operator", [str(program), "--config", str(file)], {**os.environ, **keys})
@@ -227,7 +225,6 @@ class CloudSite:
             *(self._add_node(number, subnets[number % len(subnets)], turn) for number in range(self._wanted.count))
         )
         await self.api.apply(_LEASE, namespace="kube-system")
-        self._kubeconfig = await self._put_pods_before(plane) if self._pods else plane.kubeconfig
 
     async def _close(self) -> None:
         for client in self._clients:
@@ -244,7 +241,7 @@ class CloudSite:
         flags += ["--buckets"] if self._behaviour.buckets else []
         program = [sys.executable, "-m", "cloudsim", "--ready-file", str(ready), *flags]
         self.cloudsim = self._spawn("cloudsim", program, os.environ)
-        await self._until("cloudsim serves", _exists(ready), within_seconds=20)
+        await self._until("cloudsim serves", _then(_written, ready), within_seconds=20)
         self.simulator = Simulator(str(json.loads(ready.read_text())["url"]))
         self._clients.append(self.simulator)
         await self.simulator.credentials(access_key=_ACCESS_KEY, secret=_SECRET)
@@ -262,13 +259,13 @@ class CloudSite:
             await self.api.apply({**body, "spec": {"providerID": made["providerID"]}})
             self.machines[name] = str(made["id"])
 
-    async def _put_pods_before(self, plane: ControlPlane) -> Path:
+    async def _put_pods_before(self, plane: ControlPlane, pods: int) -> Path:
         """Between operator and API server; the kubeconfig that leads there."""
         ready, file = self.folder / "pods.ready", self.folder / "pods.kubeconfig"
-        counts = ["--pods", str(self._pods), "--nodes", str(self._wanted.count)]
+        counts = ["--pods", str(pods), "--nodes", str(self._wanted.count)]
         program = [sys.executable, "-m", "bench.pod_source", "--kubeconfig", str(plane.kubeconfig), *counts]
         self._spawn("pods", [*program, "--ready-file", str(ready)], os.environ)
-        await self._until("the synthetic pods are served", _exists(ready), within_seconds=20)
+        await self._until("the synthetic pods are served", _then(_written, ready), within_seconds=20)
         config: Json = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -316,8 +313,12 @@ def _secondary(row: Json) -> frozenset[str]:
     return frozenset(row["addresses"]) | {str(address) for block in blocks for address in block}
 
 
-def _exists(file: Path) -> Callable[[], Awaitable[bool]]:
-    async def exists() -> bool:
-        return file.exists() and bool(file.read_text())
+def _then(holds: Callable[[Path], bool], file: Path) -> Callable[[], Awaitable[bool]]:
+    async def asked() -> bool:
+        return holds(file)
 
-    return exists
+    return asked
+
+
+def _written(file: Path) -> bool:
+    return file.exists() and bool(file.read_text())

@@ -75,7 +75,7 @@ async def serve(kubeconfig: Path, cluster: Cluster, ready: Path) -> None:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         host, port, *_ = runner.addresses[0]
-        ready.write_text(f"http://{host}:{port}")
+        await asyncio.to_thread(ready.write_text, f"http://{host}:{port}")
         await asyncio.Event().wait()
 
 

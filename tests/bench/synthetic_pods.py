@@ -91,7 +91,7 @@ def _template() -> dict[str, object]:
     }
     then = "2026-01-02T03:04:05Z"
     conditions = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
-    managed = {f"f:field{number}": {".": {}, "f:value": {}} for number in range(30)}
+    managed: dict[str, object] = {f"f:field{number}": {".": {}, "f:value": {}} for number in range(30)}
     return {
         "metadata": {
             "name": mark["NAME"],

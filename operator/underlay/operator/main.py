@@ -229,6 +229,9 @@ async def _when_synced(views: Views, heard: asyncio.Event, pool: WarmPool, ready
     await heard.wait()
     for view in (views.nodes, views.pods, views.pools, views.networks):
         await view.synced.wait()
+    structlog.get_logger().info(
+        "operator.synced", nodes=len(views.nodes.store), pods=len(views.pods.store), pools=len(views.pools.store)
+    )
     ready()
     await pool.run()
 
