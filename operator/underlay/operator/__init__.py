@@ -6,6 +6,8 @@ gate        the gate to a cloud: crash points round each write, what is not perm
 metrics     what is counted, and its export
 providers   SpiderNetworkProviders, each with its loaded driver, its subnets and what is wrong with it
 warmpool    the shell round core.cloud: one task per dirty node; snapshot → plan → act → status
+lanes       how many cloud writes of one kind are under way, and whose turn is next
+podkeeper   what is kept of 150,000 pods
 farewell    what is left of a machine that has gone
 reconcile   pure: objects → writes
 """

@@ -231,7 +231,9 @@ class WarmPool:
         if decided.usable >= decided.target:
             memory.trouble = None
         self._tell_shortage(work, decided)
-        await self._writes.report(work, [], limits)
+        acting = bool(decided.actions) and now >= memory.act_at
+        if not acting:  # else the write's own record tells it
+            await self._writes.report(work, [], limits)
         if memory.surplus_since is not None:
             delay = work.provider.value.spec.addresses.release_delay_seconds
             if (wait := memory.surplus_since + delay - now) > 0:
@@ -241,10 +243,13 @@ class WarmPool:
                 # Nobody tells when others give addresses back to a subnet.
                 self._queue.add_after(name, self._settings.subnet_seconds)
             return work.retiring and await self._retire(work)
-        if now < memory.act_at:
+        if not acting:
             self._queue.add_after(name, memory.act_at - now)
             return False
-        return await self._act(work, decided.actions[0])
+        if await self._act(work, decided.actions[0]):
+            return True
+        await self._writes.report(work, [], limits)
+        return False
 
     async def _view(self, work: NodeWork, limits: Limits, needed: Need) -> NodeView:
         memory, spec = work.memory, work.provider.value.spec
