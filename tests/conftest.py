@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from controlplane import access
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from underlay.core.kube.client import KubeClient
 
 pytest_plugins = ["lab.plugin"]
+
+# How long an example takes on a busy machine says nothing.
+hypothesis.settings.register_profile("underlay", deadline=None)
+hypothesis.settings.load_profile("underlay")
 
 ROOT = Path(__file__).parents[1]
 CRDS = ROOT / "charts" / "underlay" / "crds"

@@ -195,7 +195,7 @@ def test_releases_are_applied_one_by_one(api: RawApi) -> None:
         ("smc", "AGE"),
         ("scc", "AGE"),
         ("snp", "DRIVER REGION MODE NODES READY REASON AGE MESSAGE"),
-        ("snn", "PROVIDER INSTANCE TYPE INTERFACES PODS TARGET USABLE SUFFICIENT AGE"),
+        ("snn", "PROVIDER INSTANCE TYPE INTERFACES PODS TARGET USABLE ROOM SUFFICIENT REASON MESSAGE AGE"),
         ("sib", "WINDOW HELD COOLING AGE"),
     ],
 )

@@ -1,22 +1,30 @@
 """What is believed of an instance while the cloud's reads lag behind its writes."""
 
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underlay.core.cloud.model import Instance, InstanceState, InterfaceState, IPAddress, NetworkInterface
+from underlay.core.cloud import items
+from underlay.core.cloud.items import Item
+from underlay.core.cloud.model import Instance, InstanceState, InterfaceState, NetworkInterface
 from underlay.core.cloud.settle import Known, OwnWrite, learn, wrote
 from underlay.core.identity import InstanceId, InterfaceId, Mac, SubnetId
 
 ENI = InterfaceId("eni-1")
 SETTLE = 60.0
-ADDRESSES = [ip_address(f"10.0.0.{last}") for last in range(10, 16)]
+ADDRESSES: list[Item] = [
+    *(ip_address(f"10.0.0.{last}") for last in range(10, 13)),
+    ip_network("10.0.0.32/28"),
+    ip_address("2001:db8::10"),
+    ip_network("2001:db8:0:0:1::/80"),
+]
+"""Addresses and prefixes: the same rules are for both."""
 
 
-def interface(*addresses: IPAddress, id_: InterfaceId = ENI, index: int = 0) -> NetworkInterface:
-    return NetworkInterface(
+def interface(*addresses: Item, id_: InterfaceId = ENI, index: int = 0) -> NetworkInterface:
+    bare = NetworkInterface(
         id=id_,
         instance=InstanceId("i-1"),
         subnet=SubnetId("subnet-1"),
@@ -25,9 +33,9 @@ def interface(*addresses: IPAddress, id_: InterfaceId = ENI, index: int = 0) -> 
         device_index=index,
         state=InterfaceState.IN_USE,
         primary_address=ip_address("10.0.0.4"),
-        addresses=frozenset(addresses),
         tags={},
     )
+    return items.having(bare, addresses)
 
 
 def instance(*interfaces: NetworkInterface) -> Instance:
@@ -41,11 +49,11 @@ def instance(*interfaces: NetworkInterface) -> Instance:
     )
 
 
-def addresses(known: Known) -> frozenset[IPAddress]:
-    return known.instance.interfaces[0].addresses
+def addresses(known: Known) -> frozenset[Item]:
+    return items.of_interface(known.instance.interfaces[0])
 
 
-def read(known: Known | None, shown: Instance, at: float, accepted: frozenset[IPAddress] = frozenset()) -> Known:
+def read(known: Known | None, shown: Instance, at: float, accepted: frozenset[Item] = frozenset()) -> Known:
     return learn(known, shown, began=at, settle=SETTLE, accepted={ENI: accepted})
 
 
@@ -55,9 +63,9 @@ def read(known: Known | None, shown: Instance, at: float, accepted: frozenset[IP
         max_size=30,
     )
 )
-def test_lagging_reads_never_contradict_our_own_writes(story: list[tuple[bool, IPAddress, float, float]]) -> None:
+def test_lagging_reads_never_contradict_our_own_writes(story: list[tuple[bool, Item, float, float]]) -> None:
     """However a cloud lags (less than ``settle``), what is believed is exactly what our own writes made."""
-    now, truth = 0.0, frozenset[IPAddress]()
+    now, truth = 0.0, frozenset[Item]()
     history = [(0.0, truth)]
     known = read(None, instance(interface()), now)
     for adds, address, pause, lag in story:
@@ -80,7 +88,7 @@ def test_lagging_reads_never_contradict_our_own_writes(story: list[tuple[bool, I
 
 def test_an_address_only_reads_show_is_believed_after_settle() -> None:
     """An address that appears by itself is usable only when a second read, ``settle`` later, shows it too."""
-    (stranger, *_) = ADDRESSES
+    stranger = ADDRESSES[3]
     known = read(None, instance(interface(stranger)), 0)
     early = read(known, instance(interface(stranger)), SETTLE - 1)
     late = read(early, instance(interface(stranger)), SETTLE)

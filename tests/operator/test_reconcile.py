@@ -3,6 +3,7 @@
 from ipaddress import ip_address, ip_network
 
 import pytest
+from msgspec import structs
 
 from underlay.core.api.ippool import NODE_LABEL, PoolAllocation, SpiderIPPool, SpiderIPPoolStatus, render_allocations
 from underlay.core.api.kubernetes import Pod, PodSpec, PodStatus
@@ -17,7 +18,7 @@ from underlay.core.api.nodenetwork import (
     SpiderNodeNetworkSpec,
 )
 from underlay.core.cloud.errors import Denied, Exhausted, LimitReached, NotFound
-from underlay.core.cloud.model import Instance, InstanceState, InterfaceState, NetworkInterface, Subnet
+from underlay.core.cloud.model import Capabilities, Instance, InstanceState, InterfaceState, NetworkInterface, Subnet
 from underlay.core.errors import InvalidInput
 from underlay.core.identity import InstanceId, InterfaceId, Mac, SubnetId, node_label_value
 from underlay.operator.reconcile import fences, pools, subnets, support
@@ -33,7 +34,12 @@ def network(**spec: object) -> SpiderNodeNetwork:
 
 
 def interface(
-    id_: str = "eni-1", *, primary: bool = False, state: str = "in-use", addresses: list[str]
+    id_: str = "eni-1",
+    *,
+    primary: bool = False,
+    state: str = "in-use",
+    addresses: list[str],
+    prefixes: list[str] | None = None,
 ) -> InterfaceStatus:
     return InterfaceStatus(
         id=id_,
@@ -44,8 +50,10 @@ def interface(
         subnet="subnet-1",
         ipv4_cidr="10.0.0.0/24",
         ipv4_gateway="10.0.0.1",
+        ipv6_cidr="2001:db8::/64",
         primary_address="10.0.0.4",
         addresses=addresses,
+        prefixes=prefixes or [],
     )
 
 
@@ -86,6 +94,38 @@ def test_which_interfaces_have_a_pool(entry: InterfaceStatus, use_primary: bool,
     assert len(pools.desired(network(), [entry], use_primary=use_primary)) == count
 
 
+def test_a_pool_lists_prefixes_as_ranges() -> None:
+    """A /28 is sixteen addresses beside the single ones."""
+    (pool,) = pools.desired(
+        network(), [interface(addresses=["10.0.0.31"], prefixes=["10.0.0.32/28"])], use_primary=False
+    )
+
+    assert pool.spec.ips == ["10.0.0.31-10.0.0.47"]
+
+
+def test_each_family_has_a_pool_of_its_own() -> None:
+    """IPv6: the single addresses and the first 1,024 of a prefix, the subnet's IPv6 block, a gateway if it is known."""
+    entry = interface(addresses=["10.0.0.5", "2001:db8::5"], prefixes=["2001:db8:0:0:1::/80"])
+    four, six = pools.desired(network(families=["ipv4", "ipv6"]), [entry], use_primary=False)
+    told = structs.replace(entry, ipv6_gateway="fe80::1")
+    *_, with_gateway = pools.desired(network(families=["ipv6"]), [told], use_primary=False)
+
+    assert (four.metadata.name, four.spec.ip_version, four.spec.ips) == ("node-1-eni-1-v4", 4, ["10.0.0.5"])
+    assert (six.metadata.name, six.spec.ip_version, six.spec.subnet) == ("node-1-eni-1-v6", 6, "2001:db8::/64")
+    assert six.spec.ips == ["2001:db8::5", "2001:db8:0:0:1::-2001:db8::1:0:0:3ff"]
+    assert six.metadata.labels["ipam.spidernet.io/ippool-cidr"] == "2001-db8---64"
+    assert (six.spec.gateway, with_gateway.spec.gateway) == (None, "fe80::1")
+
+
+def test_no_pool_of_what_follows_alone() -> None:
+    """With both families an interface that has only IPv6 has no pool; with IPv4 alone its IPv6 addresses have none."""
+    only = interface(addresses=[], prefixes=["2001:db8:0:0:1::/80"])
+    both = interface(addresses=["10.0.0.5", "2001:db8::5"])
+
+    assert pools.desired(network(families=["ipv6", "ipv4"]), [only], use_primary=False) == ()
+    assert [pool.spec.ip_version for pool in pools.desired(network(), [both], use_primary=False)] == [4]
+
+
 def test_writes_lead_from_what_is_to_what_should_be() -> None:
     """Missing pools are made, changed ones reshaped, superfluous ones deleted unless a pod still holds an address."""
     wanted = pools.desired(
@@ -118,7 +158,36 @@ def test_only_what_was_asked_and_fenced_leaves() -> None:
 
     assert answer.release.id == "r1"
     assert answer.fenced == {ip_address("10.0.0.5")}
-    assert fences.leaving(spec) == {ip_address(f"10.0.0.{last}") for last in (5, 6, 7)}
+    assert fences.leaving(spec, {}) == {ip_address(f"10.0.0.{last}") for last in (5, 6, 7)}
+    assert fences.leaving(spec, {"r1": ["10.0.0.5"]}) == {ip_address(f"10.0.0.{last}") for last in (5, 7)}
+
+
+def test_a_prefix_waits_until_all_of_it_is_fenced() -> None:
+    """A release that fenced part of a prefix stays open; a second one for what pods left makes both ripe. Single
+    addresses do not wait for it.
+    """
+    block = ip_network("10.0.0.16/28")
+    parts = {"most": [str(block[n]) for n in range(13)], "rest": [str(block[n]) for n in (13, 14, 15)]}
+    spec = network(
+        release=[
+            Release(id="most", pool="p", pool_uid="u", addresses=[str(address) for address in block]),
+            Release(id="single", pool="p", pool_uid="u", addresses=["10.0.0.5"]),
+            Release(id="rest", pool="p", pool_uid="u", addresses=parts["rest"]),
+        ]
+    ).spec
+    first = fences.answered(spec, {"most": parts["most"], "single": ["10.0.0.5"]})
+    then = fences.answered(spec, {**parts, "single": ["10.0.0.5"]})
+
+    assert [answer.release.id for answer in fences.ripe(first, [block])] == ["single"]
+    assert [answer.release.id for answer in fences.ripe(then, [block])] == ["most", "single", "rest"]
+
+
+def test_a_release_of_which_all_is_held_is_over() -> None:
+    """Pods took every address before the agent saw the wish: nothing drains."""
+    block = ip_network("10.0.0.16/28")
+    spec = network(release=[Release(id="r", pool="p", pool_uid="u", addresses=[str(block[0])])]).spec
+
+    assert [answer.release.id for answer in fences.ripe(fences.answered(spec, {"r": []}), [block])] == ["r"]
 
 
 def test_a_closed_release_is_reported_until_the_agent_has_dropped_it() -> None:
@@ -252,11 +321,6 @@ def test_advice_says_what_to_do(error: NotFound, reason: str, says: str) -> None
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        (SpiderNetworkProviderSpec(driver="aws", addresses=AddressPolicy(mode="prefix")), "spec.addresses.mode"),
-        (
-            SpiderNetworkProviderSpec(driver="aws", addresses=AddressPolicy(families=["ipv6"])),
-            "spec.addresses.families",
-        ),
         (SpiderNetworkProviderSpec(driver="aws", fixed_address="required"), "spec.fixedAddress"),
     ],
 )
@@ -264,5 +328,28 @@ def test_what_is_not_supported_yet_is_refused_by_name(spec: SpiderNetworkProvide
     """A wish that would be ignored is an error that names the field."""
     with pytest.raises(InvalidInput) as refused:
         support.check(spec)
+
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("policy", "field"),
+    [
+        pytest.param(AddressPolicy(mode="prefix"), "spec.addresses.mode", id="prefix"),
+        pytest.param(AddressPolicy(families=["ipv4", "ipv6"]), "spec.addresses.families", id="ipv6"),
+        pytest.param(AddressPolicy(mode="auto"), "", id="auto is never refused"),
+    ],
+)
+def test_what_the_driver_cannot_do_is_refused_by_name(policy: AddressPolicy, field: str) -> None:
+    """A driver without prefixes or IPv6 is not asked for them; one that has them is."""
+    spec = SpiderNetworkProviderSpec(driver="cloud", addresses=policy)
+    support.check_driver(spec, "cloud", Capabilities(interfaces=True, addresses=True, prefixes=True, ipv6=True))
+    little = Capabilities(interfaces=True, addresses=True)
+
+    if not field:
+        support.check_driver(spec, "cloud", little)
+        return
+    with pytest.raises(InvalidInput) as refused:
+        support.check_driver(spec, "cloud", little)
 
     assert refused.value.field == field

@@ -8,6 +8,7 @@ import msgspec
 from underlay.core.api.networkprovider import SpiderNetworkProviderSpec
 from underlay.core.errors import InvalidInput
 from underlay.operator.reconcile import support
+from underlay.providers.aws.driver import AwsDriver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ def _served(mode: Mode) -> bool:
     spec = msgspec.convert({"driver": "aws", "addresses": dict(mode.addresses)}, SpiderNetworkProviderSpec)
     try:
         support.check(spec)
+        support.check_driver(spec, AwsDriver.name, AwsDriver.capabilities)
     except InvalidInput:
         return False
     return True

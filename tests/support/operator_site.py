@@ -12,6 +12,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,9 @@ class Site:
         return self.sim.control("GET", "/calls")
 
     def interfaces(self, node: str) -> dict[str, set[str]]:
-        """The simulator's own table: interfaces attached to the node's machine and their secondary addresses."""
+        """The simulator's own table: interfaces attached to the node's machine, their secondary addresses, prefixes."""
         return {
-            row["id"]: set(row["addresses"])
+            row["id"]: {*row["addresses"], *row["prefixes"], *row["ipv6_addresses"], *row["ipv6_prefixes"]}
             for row in self.sim.control("GET", "/table")["interfaces"]
             if row["attachment"]
             and row["attachment"]["instance"] == self.nodes[node]
@@ -164,14 +165,15 @@ class Site:
         if network is None:
             return ["no SpiderNodeNetwork"]
         status, cloud, found = network.status or SpiderNodeNetworkStatus(), self.interfaces(node), []
-        stated = {item.id: set(item.addresses) for item in status.interfaces}
+        stated = {item.id: {*item.addresses, *item.prefixes} for item in status.interfaces}
         if cloud != stated:
             found.append(f"cloud {cloud} != status {stated}")
         listed: dict[str, set[str]] = {}
         for pool in pools:
             ips = set(map(str, RangeSet.parse(pool.spec.ips or [], field="ips")))
             listed.setdefault(pool.metadata.annotations[INTERFACE_ANNOTATION], set()).update(ips)
-        if listed != {id_: addresses for id_, addresses in cloud.items() if addresses}:
+        given = {id_: set().union(*map(_given, held)) for id_, held in cloud.items()}
+        if listed != {id_: addresses for id_, addresses in given.items() if addresses}:
             found.append(f"cloud {cloud} != pools {listed}")
         if sum(map(len, listed.values())) != len(set().union(*listed.values())):
             found.append(f"an address is in two pools: {listed}")
@@ -182,13 +184,17 @@ class Site:
         found += [f"release {release.id}" for release in network.spec.release]
         found += [f"release {entry.id} done" for entry in network.spec.release_done]
         found += [f"answer {answer.id}" for answer in status.released]
-        usable = sum(map(len, cloud.values()))
+        families = {4 if name == "ipv4" else 6 for name in network.spec.families}
+        usable = sum(
+            min(sum(ip_address(one).version == family for one in held) for family in families)
+            for held in given.values()
+        )
         if status.demand is None or status.demand.usable != usable or status.demand.target != usable:
             found.append(f"{usable} addresses, demand {status.demand}")
         return found
 
     async def rest(self, node: str, *, addresses: int, interfaces: int | None = None, seconds: float = 30) -> None:
-        """Until all readings agree on that many secondary addresses, and interfaces if that is told."""
+        """Until all readings agree on that many secondary addresses and prefixes, and interfaces if that is told."""
         await eventually(lambda: self.unrest(node, addresses, interfaces), seconds=seconds)
 
     async def unrest(self, node: str, addresses: int, interfaces: int | None) -> list[str]:
@@ -209,6 +215,14 @@ class Site:
             if kind is SpiderNetworkProvider:  # no operator is left that would let it go
                 await _gone(self.client.merge_patch(kind, name, {"metadata": {"finalizers": None}}))
             await _gone(self.client.delete(kind, name, namespace))
+
+
+def _given(item: str) -> set[str]:
+    """What pods get of an address or a prefix: of an IPv6 prefix the first 1,024."""
+    if "/" not in item:
+        return {item}
+    block = ip_network(item)
+    return {str(block[number]) for number in range(16 if block.version == 4 else 1024)}
 
 
 def _stays(row: Mapping[str, Any]) -> bool:

@@ -1,18 +1,20 @@
 """Cloud writes of a node: intent, call, record, in this order, so that a killed operator finds out what happened."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from collections.abc import Iterable
+from dataclasses import replace
 from secrets import token_hex
 
 import structlog
 
 from underlay.core.api.conditions import parse_rfc3339, rfc3339
 from underlay.core.api.nodenetwork import Demand, Intent, OperatorStatus
-from underlay.core.cloud import intents
+from underlay.core.cloud import intents, items
+from underlay.core.cloud.actions import Action, Assign, Create, Delete, Release
 from underlay.core.cloud.errors import Busy, CloudError, LimitReached, Throttled, Unavailable, UnknownOutcome
-from underlay.core.cloud.model import AddressRequest, InterfaceRequest, Kind, Limits, Owner
-from underlay.core.cloud.plan import Action, Assign, Create, Delete, Release
+from underlay.core.cloud.items import Item
+from underlay.core.cloud.model import AddressRequest, Instance, InterfaceRequest, Limits, Owner, kind_of
 from underlay.core.cloud.settle import OwnWrite, learn, wrote
-from underlay.core.identity import InterfaceId, SubnetId
+from underlay.core.identity import InterfaceId
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
 from underlay.operator.nodework import NodeWork
@@ -51,8 +53,9 @@ class CloudWrites:
         if memory.known is None or age >= fresh:
             read = await work.driver.instance(work.driver.instance_id(work.node.spec.provider_id or ""))
             status = memory.network.status
+            read = _without(read, work.own_addresses)
             accepted = {
-                InterfaceId(interface.id): frozenset(ip_address(text) for text in interface.addresses)
+                InterfaceId(interface.id): frozenset(map(items.parse, (*interface.addresses, *interface.prefixes)))
                 for interface in (status.interfaces if status else [])
             }
             if memory.known is None and accepted.keys() - {interface.id for interface in read.interfaces}:
@@ -80,7 +83,7 @@ class CloudWrites:
             await self._call(work, intent)
             return True
         lagging = self._clock.now() - parse_rfc3339(intent.started_at) < self._settle
-        instance = await work.driver.instance(work.known.instance.id)
+        instance = _without(await work.driver.instance(work.known.instance.id), work.own_addresses)
         rest = work.intents_without(intent)
         match intents.settle(intent, instance, lagging=lagging):
             case intents.Done(interface=interface, added=added):
@@ -145,7 +148,7 @@ class CloudWrites:
             "cloud.written",
             node=work.name,
             interface=write.interface,
-            added=len(write.added) + (len(write.created.addresses) if write.created else 0),
+            added=len(write.added) + (len(items.of_interface(write.created)) if write.created else 0),
             removed=len(write.removed),
             deleted=write.deleted,
         )
@@ -154,38 +157,39 @@ class CloudWrites:
         """The subnet's free addresses, until they are read again."""
         before = {interface.id: interface for interface in work.known.instance.interfaces}
         if write.created is not None:
-            self._providers.took(work.provider, write.created.subnet, 1 + len(write.created.addresses))
+            taken = 1 + _ipv4(items.of_interface(write.created))
+            self._providers.took(work.provider, write.created.subnet, taken)
         elif (interface := before.get(write.interface)) is not None:
-            gone = 1 + len(interface.addresses) if write.deleted else len(write.removed)
-            self._providers.took(work.provider, interface.subnet, len(write.added) - gone)
+            gone = 1 + _ipv4(items.of_interface(interface)) if write.deleted else _ipv4(write.removed)
+            self._providers.took(work.provider, interface.subnet, _ipv4(write.added) - gone)
 
     async def _cloud_write(self, work: NodeWork, intent: Intent) -> OwnWrite:
         now = self._clock.monotonic
         match intents.again(intent, work.known.instance):
-            case Create(subnet=subnet, device_index=index, count=count):
-                made = await work.driver.create_interface(self._request(work, intent.token, subnet, index, count))
+            case Create() as create:
+                made = await work.driver.create_interface(self._request(work, intent.token, create))
                 return OwnWrite(at=now(), interface=made.id, created=made)
-            case Assign(interface=interface, count=count):
-                given = await work.driver.assign(interface, AddressRequest(count=count))
-                added = frozenset(item for item in given if isinstance(item, IPv4Address | IPv6Address))
+            case Assign(interface=interface, kind=kind, count=count):
+                added = await work.driver.assign(interface, AddressRequest(kind=kind, count=count))
                 return OwnWrite(at=now(), interface=interface, added=added)
-            case Release(interface=interface, addresses=addresses):
-                await work.driver.unassign(interface, addresses)
-                return OwnWrite(at=now(), interface=interface, removed=addresses)
+            case Release(interface=interface, items=going):
+                await work.driver.unassign(interface, going)
+                return OwnWrite(at=now(), interface=interface, removed=going)
             case Delete(interface=interface):
                 await work.driver.delete_interface(interface)
                 return OwnWrite(at=now(), interface=interface, deleted=True)
 
-    def _request(self, work: NodeWork, token: str, subnet: SubnetId, index: int, count: int) -> InterfaceRequest:
+    def _request(self, work: NodeWork, token: str, create: Create) -> InterfaceRequest:
         instance, spec = work.known.instance, work.provider.value.spec
         primary = next(interface for interface in instance.interfaces if interface.primary)
         return InterfaceRequest(
             token=token,
             instance=instance.id,
-            device_index=index,
-            subnet=subnet,
+            device_index=create.device_index,
+            network_card=create.network_card,
+            subnet=create.subnet,
             security_groups=tuple(spec.security_groups.ids) or primary.security_groups,
-            wanted={Kind.IPV4: count},
+            wanted=create.wanted,
             owner=Owner(cluster=self._cluster, node=work.node.metadata.uid or ""),
             description=f"underlay: pods of node {work.name}",
             tags=spec.interfaces.tags,
@@ -196,4 +200,18 @@ def _demand(work: NodeWork) -> Demand | None:
     plan, need = work.memory.plan, work.memory.need
     if plan is None or need is None:
         return None
-    return Demand(pods=need.pods, cooling=work.cooling, target=plan.target, usable=plan.usable)
+    return Demand(pods=need.pods, cooling=work.cooling, target=plan.target, usable=plan.usable, room=plan.room)
+
+
+def _ipv4(of: Iterable[Item]) -> int:
+    """Addresses they take of the subnet."""
+    return sum(kind_of(item).size for item in of if item.version == 4)
+
+
+def _without(instance: Instance, addresses: frozenset[str]) -> Instance:
+    """An IPv6 address of the machine itself is like any other to a cloud, and the first of what it lists."""
+    interfaces = (
+        replace(item, addresses=frozenset(one for one in item.addresses if str(one) not in addresses))
+        for item in instance.interfaces
+    )
+    return replace(instance, interfaces=tuple(interfaces))

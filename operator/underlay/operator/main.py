@@ -21,6 +21,7 @@ from underlay.core.api.ippool import NODE_LABEL, SpiderIPPool
 from underlay.core.api.kubernetes import Namespace, Node, Pod
 from underlay.core.api.networkprovider import SpiderNetworkProvider
 from underlay.core.api.nodenetwork import SpiderNodeNetwork
+from underlay.core.cloud.pressure import Pressure
 from underlay.core.kube.access import access
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.events import Recorder
@@ -34,7 +35,7 @@ from underlay.core.runtime.config import load
 from underlay.operator import handlers
 from underlay.operator.collector import Collector
 from underlay.operator.gate import SteppedGate
-from underlay.operator.metrics import Metrics, exported
+from underlay.operator.metrics import Metrics, SubnetState, exported
 from underlay.operator.podkeeper import PodKeeper
 from underlay.operator.providers import Providers, close_all
 from underlay.operator.removal import Removal
@@ -180,6 +181,11 @@ async def lead(
             network.status.demand
             for network in list(views.networks.store.items())
             if network.status and network.status.demand
+        ],
+        subnets=lambda: [
+            SubnetState(provider.name, subnet.id, subnet.free, provider.pressures.get(subnet.id, Pressure.NORMAL))
+            for provider in providers.all()
+            for subnet in list(provider.subnets.values())
         ],
     )
     providers.subscribe(pool.all_dirty)

@@ -17,6 +17,16 @@ _WAIT_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 60, 120, 300)
 _PLAN_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class SubnetState:
+    """``free`` None: the cloud does not say. ``pressure``: see ``core.cloud.pressure``."""
+
+    provider: str
+    subnet: str
+    free: int | None
+    pressure: int
+
+
 class Metrics:
     """Declared here, set where things happen."""
 
@@ -68,12 +78,18 @@ class Metrics:
         """What became of an orphan."""
         self.orphans.labels(provider, outcome).inc()
 
-    def follow(self, *, levels: Callable[[], Mapping[str, int]], demands: Callable[[], Iterable[Demand]]) -> None:
-        """States that are read when somebody asks: the breaker's level by provider, the demand of each node.
+    def follow(
+        self,
+        *,
+        levels: Callable[[], Mapping[str, int]],
+        demands: Callable[[], Iterable[Demand]],
+        subnets: Callable[[], Iterable[SubnetState]],
+    ) -> None:
+        """States that are read when somebody asks: the breaker's level by provider, the demand of each node, subnets.
 
-        Both are called in the exporter's thread.
+        All are called in the exporter's thread.
         """
-        self.registry.register(_States(levels=levels, demands=demands))
+        self.registry.register(_States(levels=levels, demands=demands, subnets=subnets))
 
 
 @asynccontextmanager
@@ -96,6 +112,7 @@ async def exported(metrics: Metrics, address: str) -> AsyncIterator[None]:
 class _States(Collector):
     levels: Callable[[], Mapping[str, int]]
     demands: Callable[[], Iterable[Demand]]
+    subnets: Callable[[], Iterable[SubnetState]]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         level = GaugeMetricFamily(
@@ -121,3 +138,19 @@ class _States(Collector):
         for state, value in sums.items():
             addresses.add_metric((state,), value)
         yield addresses
+        free = GaugeMetricFamily(
+            "underlay_subnet_free_addresses",
+            "Free IPv4 addresses as the cloud last said, less what has been taken since.",
+            labels=("provider", "subnet"),
+        )
+        pressure = GaugeMetricFamily(
+            "underlay_subnet_pressure",
+            "How scarce IPv4 addresses are: 0 normal, 1 low, 2 empty.",
+            labels=("provider", "subnet"),
+        )
+        for known in self.subnets():
+            if known.free is not None:
+                free.add_metric((known.provider, known.subnet), known.free)
+            pressure.add_metric((known.provider, known.subnet), known.pressure)
+        yield free
+        yield pressure

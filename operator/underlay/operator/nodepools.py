@@ -7,10 +7,12 @@ from secrets import token_hex
 
 from msgspec import structs
 
+from underlay.core.addresses import RangeSet
 from underlay.core.api.ippool import SpiderIPPool
 from underlay.core.api.nodenetwork import Release
+from underlay.core.cloud import items
+from underlay.core.cloud.actions import Release as ReleaseAction
 from underlay.core.cloud.model import IPAddress
-from underlay.core.cloud.plan import Release as ReleaseAction
 from underlay.core.identity import node_label_value
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
@@ -78,15 +80,24 @@ class NodePools:
 
     async def ask_release(self, work: NodeWork, action: ReleaseAction) -> None:
         """Asks the agent to fence addresses; those no pool lists go back to the cloud at once."""
-        name = shapes.pool_name(work.name, action.interface, 4)
+        family = next(item.version for item in action.items)
+        name = shapes.pool_name(work.name, action.interface, family)
         pool = await self._live(name)
-        if pool is None or not action.addresses & shapes.addresses(pool):
+        if pool is None or not any(address in shapes.addresses(pool) for address in items.addresses(action.items)):
             await self._writes.carry_out(work, action)
             return
+        if not action.fence:
+            return  # the pool is about to go
+        # Each prefix for itself: one that drains holds up nothing else.
+        singles, prefixes = items.parted(action.items)
+        parts = [singles & action.fence, *(items.within(prefix, action.fence) for prefix in prefixes)]
+        releases = [
+            Release(id=token_hex(8), pool=name, pool_uid=pool.metadata.uid or "", addresses=items.texts(part))
+            for part in parts
+            if part
+        ]
         network = work.memory.network
-        addresses = sorted(map(str, action.addresses))
-        release = Release(id=token_hex(8), pool=name, pool_uid=pool.metadata.uid or "", addresses=addresses)
-        spec = structs.replace(network.spec, release=[*network.spec.release, release])
+        spec = structs.replace(network.spec, release=[*network.spec.release, *releases])
         self._step(WarmStep.RELEASE_ASKING)
         work.memory.network = await self._records.write_spec(network, spec)
         self._step(WarmStep.RELEASE_ASKED)
@@ -94,39 +105,50 @@ class NodePools:
     async def finish_releases(self, work: NodeWork, *, growing: bool) -> bool:
         """Carries on with releases the agent has answered, or cancels them when the node must grow.
 
-        True when something was done; False also where it has to wait for a place in the lane.
+        True when something was done; False also where it has to wait for a place in the lane. What drains stays as it
+        is.
         """
         network = work.memory.network
-        reported = {entry.id: entry.fenced for entry in network.status.released} if network.status else {}
+        reported = work.answered
         answers = fences.answered(network.spec, reported)
-        if not answers:
-            stale = [entry for entry in network.spec.release_done if entry.id not in reported]
-            if stale:
+        ripe = fences.ripe(answers, [item for each in work.known.instance.interfaces for item in each.prefixes])
+        if not (answers if growing else ripe):
+            if any(entry.id not in reported for entry in network.spec.release_done):
                 work.memory.network = await self._records.write_spec(network, fences.close(network.spec, {}, reported))
                 self._step(WarmStep.RELEASE_FORGOTTEN)
             return False
         # A node that must grow gets back what it can at once; that is no cloud write.
         with contextlib.nullcontext(True) if growing else self._lane.place(work.name) as placed:
-            if placed:
-                closed = await self._carry_on(work, answers, growing=growing)
+            closed = await self._carry_on(work, answers if growing else ripe, ripe, growing=growing) if placed else {}
+            if closed:
                 spec = fences.close(work.memory.network.spec, closed, reported)
                 work.memory.network = await self._records.write_spec(work.memory.network, spec)
                 self._step(WarmStep.RELEASE_CLOSED)
-        return placed
+        return bool(closed)
 
-    async def _carry_on(self, work: NodeWork, answers: Sequence[fences.Answered], *, growing: bool) -> dict[str, int]:
-        """Release → generation of its pool once that is without the addresses, or is to keep them."""
+    async def _carry_on(
+        self, work: NodeWork, answers: Sequence[fences.Answered], ripe: Sequence[fences.Answered], *, growing: bool
+    ) -> dict[str, int]:
+        """Release → generation of its pool once that is without the addresses, or is to keep them.
+
+        All pools shrink before anything is unassigned: several releases may make up one prefix.
+        """
         closed: dict[str, int] = {}
+        carried: list[fences.Answered] = []
         for answer in answers:
             pool = await self._live(answer.release.pool)
-            intact = pool is not None and answer.fenced <= shapes.addresses(pool)
-            if not (growing and intact):
+            intact = pool is not None and RangeSet.of(answer.fenced).difference(shapes.addresses(pool)).count == 0
+            if growing and intact:
+                closed[answer.release.id] = (pool.metadata.generation or 0) if pool else 0
+            elif answer in ripe:
                 self._step(WarmStep.RELEASE_SHRINKING)
                 pool = await self._shrink(pool, answer.fenced)
                 self._step(WarmStep.RELEASE_SHRUNK)
-                await self._unassign(work, answer.fenced)
-                self._step(WarmStep.RELEASE_UNASSIGNED)
-            closed[answer.release.id] = (pool.metadata.generation or 0) if pool else 0
+                closed[answer.release.id] = (pool.metadata.generation or 0) if pool else 0
+                carried.append(answer)
+        if carried:
+            await self._unassign(work, frozenset(address for answer in carried for address in answer.fenced))
+            self._step(WarmStep.RELEASE_UNASSIGNED)
         return closed
 
     async def _live(self, name: str) -> SpiderIPPool | None:
@@ -136,13 +158,15 @@ class NodePools:
             return None
 
     async def _shrink(self, pool: SpiderIPPool | None, fenced: frozenset[IPAddress]) -> SpiderIPPool | None:
-        if pool is None or not fenced & shapes.addresses(pool):
+        if pool is None or not any(address in shapes.addresses(pool) for address in fenced):
             return pool
         return await update(
             self._client, SpiderIPPool, pool.metadata.name, lambda live: shapes.without(live, fenced), start=pool
         )
 
     async def _unassign(self, work: NodeWork, fenced: frozenset[IPAddress]) -> None:
+        """Addresses, and prefixes all of whose addresses are fenced; one call for each interface."""
         for interface in work.known.instance.interfaces:
-            if going := interface.addresses & fenced:
-                await self._writes.carry_out(work, ReleaseAction(interface=interface.id, addresses=going))
+            whole = {item for item in interface.prefixes if items.within(item, fenced) == items.addresses({item})}
+            if going := (interface.addresses & fenced) | whole:
+                await self._writes.carry_out(work, ReleaseAction(interface=interface.id, items=frozenset(going)))

@@ -1,5 +1,6 @@
 """One node during a round: who it is, who serves it, and what earlier rounds left."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from underlay.core.api.kubernetes import Node
@@ -76,6 +77,24 @@ class NodeWork:
     def intents_without(self, intent: Intent) -> list[Intent]:
         """``intents`` once that one is settled."""
         return [other for other in self.intents if other.id != intent.id]
+
+    @property
+    def answered(self) -> Mapping[str, Collection[str]]:
+        """Releases that the agent has answered, with the addresses it fenced."""
+        status = self.memory.network.status
+        return {entry.id: entry.fenced for entry in status.released} if status else {}
+
+    @property
+    def max_pods(self) -> int | None:
+        """What the kubelet runs, once it has said so."""
+        status = self.node.status
+        text = status.allocatable.get("pods") or status.capacity.get("pods") or ""
+        return int(text) if text.isdecimal() else None
+
+    @property
+    def own_addresses(self) -> frozenset[str]:
+        """The machine's, by which the cluster knows it: no pod ever gets one."""
+        return frozenset(entry.address for entry in self.node.status.addresses)
 
     @property
     def cooling(self) -> int:

@@ -15,6 +15,7 @@ from underlay.core.cloud.breaker import Level, parse
 from underlay.core.cloud.driver import ProviderDriver
 from underlay.core.cloud.errors import CloudError, Exhausted, Unavailable
 from underlay.core.cloud.model import Instance, Owner, Subnet, SubnetQuery
+from underlay.core.cloud.pressure import Pressure
 from underlay.core.cloud.registry import ProviderSettings, load
 from underlay.core.errors import InvalidInput, UnderlayError
 from underlay.core.identity import SubnetId
@@ -27,12 +28,21 @@ from underlay.operator.reconcile import subnets as subnet_choice
 from underlay.operator.reconcile import support
 from underlay.operator.reconcile.advice import Advice, SecretUnreadable, advise
 
+_NO_PREFIX_SECONDS = 300.0
 # A person waits for the condition; whatever takes longer is told as unreachable and tried again.
 _PROBE_SECONDS = 4.0
 _SHORTEST_PROBE_SECONDS = 1.5
 
 _Question = tuple[tuple[SubnetId, ...], str, str]
 """About subnets, to one provider: ids, network, zone. The tags asked for are the provider's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class FewBlocks:
+    """A subnet that had no whole blocks for a call: until when no more than ``most`` are asked for with one call."""
+
+    until: float
+    most: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,6 +59,8 @@ class Provider:
     subnets: dict[SubnetId, Subnet] = field(default_factory=dict)
     subnets_read: dict[_Question, float] = field(default_factory=dict)
     blocked_until: dict[SubnetId, float] = field(default_factory=dict)
+    prefixes: dict[SubnetId, FewBlocks] = field(default_factory=dict)
+    pressures: dict[SubnetId, Pressure] = field(default_factory=dict)
     returning: str = ""
     reading: SingleFlight[_Question, None] = field(default_factory=SingleFlight)
 
@@ -152,6 +164,10 @@ class Providers:
             and other.value.metadata.deletion_timestamp is None
         )
 
+    def report(self, name: str) -> None:
+        """Something the provider's status tells has changed."""
+        self._changed(name)
+
     def tell_returning(self, provider: Provider, text: str) -> None:
         """What keeps a provider that is being deleted."""
         if text != provider.returning:
@@ -210,6 +226,7 @@ class Providers:
                 cluster=self._cluster,
             )
             provider.driver = await load(value.spec.driver, settings)
+            support.check_driver(value.spec, provider.driver.name, provider.driver.capabilities)
         except UnderlayError as error:
             provider.problem = advise(error)
         # Loading an SDK for the first time takes its share of what a person waits.
@@ -265,17 +282,12 @@ class Providers:
 
     async def candidates(self, provider: Provider, instance: Instance) -> tuple[Subnet, ...]:
         """Subnets a new interface of ``instance`` may be made in, best first."""
-        selector = provider.value.spec.subnets
-        asked = subnet_choice.query(selector, instance)
+        asked = subnet_choice.query(provider.value.spec.subnets, instance)
         now = self._clock.monotonic()
         if now - provider.subnets_read.get(_question(asked), float("-inf")) > self._subnet_seconds:
             await self._read_subnets(provider, asked)
-        fitting = [
-            subnet
-            for subnet in provider.subnets.values()
-            if (subnet.id in asked.ids if asked.ids else all(subnet.tags.get(k) == v for k, v in asked.tags.items()))
-        ]
-        return subnet_choice.candidates(fitting, selector, instance, provider.blocked_until, now)
+        fitting = subnet_choice.fitting(provider.subnets.values(), asked)
+        return subnet_choice.candidates(fitting, provider.value.spec.subnets, instance, provider.blocked_until, now)
 
     async def subnets_of(self, provider: Provider, instance: Instance) -> Mapping[SubnetId, Subnet]:
         """The subnets of the instance's interfaces."""
@@ -289,6 +301,17 @@ class Providers:
         provider.blocked_until[SubnetId(error.subnet)] = self._clock.monotonic() + self._subnet_seconds
         provider.subnets_read.clear()
         self._changed(provider.name)
+
+    def few_blocks(self, provider: Provider, subnet: SubnetId, asked: int) -> None:
+        """It had not ``asked`` whole blocks: half as many may be there. After a while there may be more."""
+        until = self._clock.monotonic() + _NO_PREFIX_SECONDS
+        provider.prefixes[subnet] = FewBlocks(until, asked // 2)
+        self._changed(provider.name)
+
+    def whole_blocks(self, provider: Provider) -> Mapping[SubnetId, int]:
+        """How many prefixes a call may ask for, where that is bounded now."""
+        now = self._clock.monotonic()
+        return {subnet: few.most for subnet, few in provider.prefixes.items() if few.until > now}
 
     async def _read_subnets(self, provider: Provider, asked: SubnetQuery) -> None:
         """Many nodes need the same answer at the same time: they share it."""

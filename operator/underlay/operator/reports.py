@@ -1,6 +1,7 @@
 """Status of SpiderNetworkProviders: whether each can work, its subnets, its calls. Unusable ones are tried again."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Literal
 
 import structlog
@@ -15,6 +16,8 @@ from underlay.core.api.networkprovider import (
 )
 from underlay.core.api.nodenetwork import OPERATOR_MANAGER
 from underlay.core.cloud.breaker import Level
+from underlay.core.cloud.pressure import Pressure
+from underlay.core.identity import SubnetId
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.events import Recorder, reference
@@ -32,6 +35,13 @@ RETURNED = "Returned"
 _BREAKER_SECONDS = 5.0
 # One that hangs must not keep the others' conditions waiting.
 _WORKERS = 8
+
+
+_PRESSURES: Mapping[Pressure, Literal["normal", "low", "empty"]] = {
+    Pressure.NORMAL: "normal",
+    Pressure.LOW: "low",
+    Pressure.EMPTY: "empty",
+}
 
 
 class Reports:
@@ -123,7 +133,9 @@ class Reports:
                     cidr=str(subnet.cidrs[0]),
                     zone=subnet.zone,
                     free=subnet.free,
-                    blocked_until=self._blocked(provider, subnet.id, now),
+                    blocked_until=self._time(provider.blocked_until.get(subnet.id), now),
+                    no_prefix_until=self._time(_no_prefix_until(provider, subnet.id), now),
+                    pressure=_PRESSURES[provider.pressures.get(subnet.id, Pressure.NORMAL)],
                 )
                 for subnet in sorted(provider.subnets.values(), key=lambda item: item.id)
             ],
@@ -153,8 +165,9 @@ class Reports:
             )
         return had
 
-    def _blocked(self, provider: Provider, subnet: str, now: float) -> str | None:
-        left = next((t for id_, t in provider.blocked_until.items() if id_ == subnet), 0.0) - self._clock.monotonic()
+    def _time(self, until: float | None, now: float) -> str | None:
+        """By the clock on the wall, while it has not come."""
+        left = 0.0 if until is None else until - self._clock.monotonic()
         return rfc3339(now + left) if left > 0 else None
 
     def _tell(
@@ -166,3 +179,8 @@ class Reports:
                 good = "False" if condition.type == BREAKER else "True"
                 kind: Literal["Normal", "Warning"] = "Normal" if condition.status == good else "Warning"
                 self._recorder.event(reference(provider.value), kind, condition.reason, condition.message)
+
+
+def _no_prefix_until(provider: Provider, subnet: SubnetId) -> float | None:
+    few = provider.prefixes.get(subnet)
+    return few.until if few is not None and few.most == 0 else None

@@ -17,11 +17,15 @@ from underlay.core.api.conditions import rfc3339
 from underlay.core.api.ippool import SpiderIPPool
 from underlay.core.api.kubernetes import Node, Pod
 from underlay.core.api.nodenetwork import SpiderNodeNetwork
-from underlay.core.cloud.errors import CloudError, Exhausted
+from underlay.core.cloud.actions import Action, Assign, Create, Release
+from underlay.core.cloud.errors import CloudError, Exhausted, NoPrefix
 from underlay.core.cloud.limits import LeaseNotHeld
-from underlay.core.cloud.model import Limits
-from underlay.core.cloud.plan import Action, Assign, Create, NodeView, Plan, Release, plan
+from underlay.core.cloud.model import Kind, Limits
+from underlay.core.cloud.plan import Plan, plan
+from underlay.core.cloud.pressure import Pressure
+from underlay.core.cloud.view import NodeView
 from underlay.core.errors import UnderlayError
+from underlay.core.identity import SubnetId
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.events import Recorder, reference
@@ -39,7 +43,9 @@ from underlay.operator.reconcile import fences, retiring
 from underlay.operator.reconcile import status as render
 from underlay.operator.reconcile.advice import advise
 from underlay.operator.reconcile.demand import Need, need
+from underlay.operator.reconcile.subnets import fitting, query
 from underlay.operator.records import Records, operator_part, wanted_spec
+from underlay.operator.scarcity import Scarcity
 from underlay.operator.settings import Settings
 from underlay.operator.steps import WarmStep
 
@@ -112,6 +118,7 @@ class WarmPool:
             checkpoint=checkpoint,
         )
         self._reread = min(_REREAD_SECONDS, settings.settle_seconds / 2)
+        self._scarcity = Scarcity(clock=clock, dirty=self.dirty, changed=providers.report)
         self._memories: dict[str, Memory] = {}
         self._log = structlog.get_logger()
 
@@ -224,8 +231,8 @@ class WarmPool:
         now = self._clock.monotonic()
         self._planned(now - began)
         memory.surplus_since = (memory.surplus_since or now) if decided.surplus else None
-        growing = any(isinstance(action, Assign | Create) for action in decided.actions)
-        if await self._pools.finish_releases(work, growing=growing):
+        self._judge(work, decided)
+        if await self._pools.finish_releases(work, growing=decided.lack > 0):
             return True
         await self._pools.write(work)
         if decided.usable >= decided.target:
@@ -253,9 +260,11 @@ class WarmPool:
 
     async def _view(self, work: NodeWork, limits: Limits, needed: Need) -> NodeView:
         memory, spec = work.memory, work.provider.value.spec
-        interfaces, addresses = spec.interfaces, spec.addresses
+        interfaces, addresses, pressures = spec.interfaces, spec.addresses, work.provider.pressures
         if work.retiring:
             interfaces, addresses = retiring.interfaces(interfaces), retiring.addresses(addresses)
+            # Nothing idle is kept for anybody.
+            pressures = dict.fromkeys((item.subnet for item in work.known.instance.interfaces), Pressure.EMPTY)
         return NodeView(
             instance=work.known.instance,
             limits=work.capped(limits),
@@ -266,8 +275,14 @@ class WarmPool:
             pods=needed.pods,
             cooling=work.cooling,
             held=needed.held,
-            leaving=fences.leaving(memory.network.spec),
+            homes=work.provider.subnets,
+            pressures=pressures,
+            whole_blocks=self._providers.whole_blocks(work.provider),
+            leaving=fences.leaving(memory.network.spec, work.answered),
+            asking=any(release.id not in work.answered for release in memory.network.spec.release),
             appeared=frozenset(work.known.appeared),
+            max_pods=work.max_pods,
+            cordoned=bool(work.node.spec.unschedulable) and not work.retiring,
             now=self._clock.monotonic(),
             surplus_since=memory.surplus_since,
         )
@@ -283,10 +298,34 @@ class WarmPool:
                 else:
                     await self._writes.carry_out(work, action)
             except CloudError as error:
-                work.memory.act_at = self._clock.monotonic() + await self._in_trouble(work, error)
+                if not self._learn_blocks(work, action, error):
+                    work.memory.act_at = self._clock.monotonic() + await self._in_trouble(work, error)
             else:
                 work.memory.failures = 0
         return True
+
+    def _learn_blocks(self, work: NodeWork, action: Action, error: CloudError) -> bool:
+        """A subnet without whole blocks is no trouble: fewer are asked for, then the plan knows another way or tells
+        that there is none. A cloud may call it exhausted, when it has not as many addresses as the prefixes would take.
+        """
+        wanted = action.wanted if isinstance(action, Create) else {}
+        wanted = {action.kind: action.count} if isinstance(action, Assign) else wanted
+        if not isinstance(error, NoPrefix | Exhausted) or not (asked := wanted.get(Kind.IPV4_PREFIX, 0)):
+            return False
+        self._providers.few_blocks(work.provider, SubnetId(error.subnet), asked)
+        self._log.info("subnet.few-blocks", node=work.name, subnet=error.subnet, asked=asked)
+        return True
+
+    def _judge(self, work: NodeWork, decided: Plan) -> None:
+        """What the node's state means for the subnets it draws from, and so for other nodes."""
+        instance, provider, need = work.known.instance, work.provider, work.memory.need
+        homes = {interface.subnet for interface in instance.interfaces}
+        lacking: set[SubnetId] = set()
+        if need and decided.usable < need.pods and decided.lack and decided.shortage.startswith("subnet:"):
+            offered = fitting(provider.subnets.values(), query(provider.value.spec.subnets, instance))
+            lacking = homes | {subnet.id for subnet in offered if subnet.zone == instance.zone}
+        self._scarcity.tell(work.name, homes, lacking)
+        self._scarcity.judge(provider)
 
     def _tell_shortage(self, work: NodeWork, decided: Plan) -> None:
         """An Event when pods begin to lack addresses that cannot be had."""
@@ -369,6 +408,7 @@ class WarmPool:
     async def _farewell(self, name: str) -> None:
         """The Node is gone."""
         self._memories.pop(name, None)
+        self._scarcity.forget(name)
         network = self._views.networks.store.get(None, name)
         if network is not None:
             await self._bury(network)

@@ -244,7 +244,10 @@ def _node_network() -> Definition:
             Column(name="PODS", path=".status.demand.pods", type="integer"),
             Column(name="TARGET", path=".status.demand.target", type="integer"),
             Column(name="USABLE", path=".status.demand.usable", type="integer"),
+            Column(name="ROOM", path=".status.demand.room", type="integer"),
             Column(name="SUFFICIENT", path='.status.conditions[?(@.type=="SufficientIP")].status'),
+            Column(name="REASON", path='.status.conditions[?(@.type=="SufficientIP")].reason'),
+            Column(name="MESSAGE", path='.status.conditions[?(@.type=="SufficientIP")].message', wide=True),
             AGE,
         ),
     )

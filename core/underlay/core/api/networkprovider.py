@@ -122,13 +122,17 @@ class SpiderNetworkProviderSpec(msgspec.Struct, frozen=True, kw_only=True, renam
 
 
 class SubnetStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
-    """``free`` is what the cloud last said; nothing is asked of a subnet before ``blocked_until`` (RFC 3339)."""
+    """``free`` is what the cloud last said; nothing is asked of a subnet before ``blocked_until`` (RFC 3339), and no
+    prefix before ``no_prefix_until``. ``pressure``: how scarce its addresses are (docs/sizing.md).
+    """
 
     id: str
     cidr: str
     zone: str = ""
     free: int | None = None
     blocked_until: str | None = None
+    no_prefix_until: str | None = None
+    pressure: Literal["normal", "low", "empty"] = "normal"
 
 
 class OperationStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):

@@ -11,6 +11,9 @@ Fence before release (the only way an address leaves a node):
     agent     lifts the fence once its own cached pool has that uid and generation or later, or a live read shows no
               pool of that uid; then drops the id from status.released; the operator then drops the releaseDone entry
 An address still held is listed under ``held`` and stays in the pool.
+
+A prefix goes as a whole: its release stays in spec.release, fenced, until all its addresses are fenced, by as many
+releases as that takes; then all of them are carried out together. Until then it can be cancelled.
 """
 
 from typing import Annotated, Literal
@@ -121,8 +124,9 @@ class InterfaceStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_nam
 class Intent(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """A cloud write that may be under way. Written before the call, removed when its outcome is in ``interfaces``.
 
-    ``token``: the client token of a create. ``kind`` and ``count``: what is asked for by number; ``addresses``: what is
-    named (prefixes too). ``before``: what the interface had, for calls whose outcome is found by comparing.
+    ``token``: the client token of a create; it is made on ``network_card`` with ``wanted`` (kind → how many). ``kind``
+    and ``count``: what is assigned by number; ``addresses``: what is named (prefixes too). ``before``: what the
+    interface had, for calls whose outcome is found by comparing.
     """
 
     id: str
@@ -131,6 +135,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     token: str = ""
     interface: str = ""
     subnet: str = ""
+    network_card: int = 0
+    wanted: dict[str, int] = {}
     kind: Literal["ipv4", "ipv6", "ipv4Prefix", "ipv6Prefix"] = "ipv4"
     count: int = 0
     addresses: list[str] = []
@@ -140,13 +146,15 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
 class Demand(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """Why the node has as many addresses as it has.
 
-    ``pods`` bound or holding, ``cooling`` freed lately, ``target`` wanted, ``usable`` in pools.
+    ``pods`` bound or holding, ``cooling`` freed lately, ``target`` wanted, ``usable``: pods that the addresses in pools
+    serve, ``room``: pods more than those bound that can get addresses at all.
     """
 
     pods: int
     cooling: int
     target: int
     usable: int
+    room: int = 0
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):

@@ -10,23 +10,25 @@ The shell writes the intent, calls, records the outcome and removes the intent. 
 reads the instance and asks ``settle``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import assert_never
 
 from underlay.core.api.nodenetwork import Intent
-from underlay.core.cloud.model import Instance, IPAddress
-from underlay.core.cloud.plan import Action, Assign, Create, Delete, Release
+from underlay.core.cloud import items, slots
+from underlay.core.cloud.actions import Action, Assign, Create, Delete, Release
+from underlay.core.cloud.items import Item
+from underlay.core.cloud.model import Instance, Kind, kind_of
 from underlay.core.identity import InterfaceId, SubnetId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """It happened: ``added`` and ``removed`` addresses of ``interface``."""
+    """It happened: ``added`` to and ``removed`` from ``interface``."""
 
     interface: InterfaceId
-    added: frozenset[IPAddress] = frozenset()
-    removed: frozenset[IPAddress] = frozenset()
+    added: frozenset[Item] = frozenset()
+    removed: frozenset[Item] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +52,15 @@ def before(action: Action, instance: Instance, *, id: str, started_at: str) -> I
     """The intent to write before ``action`` is carried out. ``id`` must be new; it is also the token of a create."""
     match action:
         case Assign():
-            have = _addresses(instance, action.interface)
+            have = _items(instance, action.interface)
             return Intent(
                 id=id,
                 operation="assign",
                 started_at=started_at,
                 interface=action.interface,
+                kind=action.kind.value,
                 count=action.count,
-                before=_texts(have),
+                before=items.texts(have),
             )
         case Create():
             return Intent(
@@ -66,7 +69,8 @@ def before(action: Action, instance: Instance, *, id: str, started_at: str) -> I
                 started_at=started_at,
                 token=id,
                 subnet=action.subnet,
-                count=action.count,
+                network_card=action.network_card,
+                wanted={kind.value: count for kind, count in action.wanted.items()},
             )
         case Release():
             return Intent(
@@ -74,7 +78,7 @@ def before(action: Action, instance: Instance, *, id: str, started_at: str) -> I
                 operation="unassign",
                 started_at=started_at,
                 interface=action.interface,
-                addresses=_texts(action.addresses),
+                addresses=items.texts(action.items),
             )
         case Delete():
             return Intent(id=id, operation="deleteInterface", started_at=started_at, interface=action.interface)
@@ -83,16 +87,20 @@ def before(action: Action, instance: Instance, *, id: str, started_at: str) -> I
 
 
 def again(intent: Intent, instance: Instance) -> Action:
-    """The action an intent stands for, to repeat it. A create takes the device index that is free now."""
+    """The action an intent stands for, to repeat it. A create takes the device index that is free now on its card."""
     match intent.operation:
         case "assign":
-            return Assign(interface=InterfaceId(intent.interface), count=intent.count)
+            return Assign(interface=InterfaceId(intent.interface), kind=Kind(intent.kind), count=intent.count)
         case "createInterface":
-            taken = {interface.device_index for interface in instance.interfaces}
-            index = next(index for index in range(len(taken) + 1) if index not in taken)
-            return Create(subnet=SubnetId(intent.subnet), device_index=index, count=intent.count)
+            card = intent.network_card
+            return Create(
+                subnet=SubnetId(intent.subnet),
+                device_index=next(slots.free_indexes(instance, card)),
+                network_card=card,
+                wanted=_wanted(intent),
+            )
         case "unassign":
-            return Release(interface=InterfaceId(intent.interface), addresses=_parsed(intent.addresses))
+            return Release(interface=InterfaceId(intent.interface), items=_parsed(intent.addresses))
         case "deleteInterface":
             return Delete(interface=InterfaceId(intent.interface))
 
@@ -105,24 +113,26 @@ def settle(intent: Intent, instance: Instance, *, lagging: bool = False) -> Outc
     absent: Outcome = Unclear() if lagging else NotDone(repeat=intent.operation != "assign")
     match intent.operation:
         case "assign":
-            added = _addresses(instance, intent.interface) - _parsed(intent.before)
+            new = _items(instance, intent.interface) - _parsed(intent.before)
+            added = frozenset(item for item in new if kind_of(item) == intent.kind)
             return Done(interface=InterfaceId(intent.interface), added=added) if added else absent
         case "unassign":
             going = _parsed(intent.addresses)
-            if _addresses(instance, intent.interface) & going:
+            if _items(instance, intent.interface) & going:
                 return absent
             return Done(interface=InterfaceId(intent.interface), removed=going)
         case "createInterface" | "deleteInterface":
             return NotDone(repeat=True)
 
 
-def _addresses(instance: Instance, interface: str) -> frozenset[IPAddress]:
-    return next((item.addresses for item in instance.interfaces if item.id == interface), frozenset())
+def _wanted(intent: Intent) -> Mapping[Kind, int]:
+    """Older intents name one kind."""
+    return {Kind(kind): number for kind, number in intent.wanted.items()} or {Kind(intent.kind): intent.count}
 
 
-def _texts(addresses: frozenset[IPAddress]) -> list[str]:
-    return [str(address) for address in sorted(addresses, key=lambda item: (item.version, int(item)))]
+def _items(instance: Instance, interface: str) -> frozenset[Item]:
+    return next((items.of_interface(item) for item in instance.interfaces if item.id == interface), frozenset())
 
 
-def _parsed(texts: list[str]) -> frozenset[IPAddress]:
-    return frozenset(ip_address(text) for text in texts)
+def _parsed(texts: list[str]) -> frozenset[Item]:
+    return frozenset(items.parse(text) for text in texts)

@@ -1,18 +1,21 @@
 """What is believed of an instance, between our own writes and reads that may lag behind them. Pure.
 
 Clouds answer reads from replicas. So the reply of our own write outranks any read begun less than ``settle`` seconds
-after it, and what only reads say is believed when two of them, ``settle`` apart, agree: an address that appeared, an
-address or an interface that vanished. An instance without any interface is a broken reply and changes nothing.
+after it, and what only reads say is believed when two of them, ``settle`` apart, agree: an address or a prefix that
+appeared, an address, a prefix or an interface that vanished. An instance without any interface is a broken reply and
+changes nothing.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from underlay.core.cloud.model import Instance, IPAddress, NetworkInterface
+from underlay.core.cloud import items
+from underlay.core.cloud.items import Item
+from underlay.core.cloud.model import Instance, NetworkInterface
 from underlay.core.identity import InterfaceId
 
-Spot = tuple[InterfaceId, IPAddress | None]
-"""An address of an interface, or (None) the interface itself."""
+Spot = tuple[InterfaceId, Item | None]
+"""An address or a prefix of an interface, or (None) the interface itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,15 +24,15 @@ class OwnWrite:
 
     at: float
     interface: InterfaceId
-    added: frozenset[IPAddress] = frozenset()
-    removed: frozenset[IPAddress] = frozenset()
+    added: frozenset[Item] = frozenset()
+    removed: frozenset[Item] = frozenset()
     created: NetworkInterface | None = None
     deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """``instance`` lists only addresses that may be used.
+    """``instance`` lists only addresses and prefixes that may be used.
 
     ``appeared`` and ``vanished``: when a read first said so, for what is not believed yet.
     """
@@ -54,7 +57,7 @@ def wrote(known: Known, write: OwnWrite) -> Known:
         interfaces.pop(write.interface, None)
     elif write.interface in interfaces:
         held = interfaces[write.interface]
-        interfaces[write.interface] = replace(held, addresses=(held.addresses | write.added) - write.removed)
+        interfaces[write.interface] = items.having(held, (items.of_interface(held) | write.added) - write.removed)
     return replace(known, instance=_with(known.instance, interfaces), writes=(*known.writes, write))
 
 
@@ -64,7 +67,7 @@ def learn(
     *,
     began: float,
     settle: float,
-    accepted: Mapping[InterfaceId, frozenset[IPAddress]],
+    accepted: Mapping[InterfaceId, frozenset[Item]],
 ) -> Known:
     """``known`` after a read that began at ``began``.
 
@@ -90,17 +93,17 @@ def learn(
         return believed
 
     interfaces: dict[InterfaceId, NetworkInterface] = {}
-    for interface in read.interfaces:
-        if word.get((interface.id, None)) is False:
-            continue
-        believed = prior[interface.id].addresses if interface.id in prior else accepted.get(interface.id, frozenset())
-        spoken = {address for (id_, address) in word if id_ == interface.id and address is not None}
-        usable = frozenset(
-            address
-            for address in interface.addresses | believed | spoken
-            if keeps((interface.id, address), believed=address in believed, shown=address in interface.addresses)
+    for interface in (item for item in read.interfaces if word.get((item.id, None)) is not False):
+        shown = items.of_interface(interface)
+        before = prior.get(interface.id)
+        believed = items.of_interface(before) if before else accepted.get(interface.id, frozenset())
+        spoken = {item for (id_, item) in word if id_ == interface.id and item is not None}
+        usable = (
+            item
+            for item in shown | believed | spoken
+            if keeps((interface.id, item), believed=item in believed, shown=item in shown)
         )
-        interfaces[interface.id] = replace(interface, addresses=usable)
+        interfaces[interface.id] = items.having(interface, usable)
     for id_, interface in prior.items():
         if id_ not in interfaces and keeps((id_, None), believed=True, shown=False):
             interfaces[id_] = interface
@@ -113,14 +116,17 @@ def _last_word(writes: tuple[OwnWrite, ...]) -> dict[Spot, bool]:
     for write in writes:
         if write.created is not None:
             word[write.interface, None] = True
-            word.update({(write.interface, address): True for address in write.created.addresses})
+            word.update({(write.interface, item): True for item in items.of_interface(write.created)})
         if write.deleted:
             word[write.interface, None] = False
-        word.update({(write.interface, address): True for address in write.added})
-        word.update({(write.interface, address): False for address in write.removed})
+        word.update({(write.interface, item): True for item in write.added})
+        word.update({(write.interface, item): False for item in write.removed})
     return word
 
 
 def _with(instance: Instance, interfaces: Mapping[InterfaceId, NetworkInterface]) -> Instance:
-    ordered = sorted(interfaces.values(), key=lambda item: (item.device_index is None, item.device_index or 0, item.id))
+    ordered = sorted(
+        interfaces.values(),
+        key=lambda item: (item.device_index is None, item.network_card, item.device_index or 0, item.id),
+    )
     return replace(instance, interfaces=tuple(ordered))

@@ -1,13 +1,14 @@
 """Releases under way: what the agent's answers allow (the protocol is drawn in ``core.api.nodenetwork``)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from msgspec import structs
 
 from underlay.core.api.nodenetwork import Release, ReleaseDone, SpiderNodeNetworkSpec
-from underlay.core.cloud.model import IPAddress
+from underlay.core.cloud import items
+from underlay.core.cloud.model import IPAddress, IPNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +31,24 @@ def answered(spec: SpiderNodeNetworkSpec, released: Mapping[str, Iterable[str]])
     )
 
 
-def leaving(spec: SpiderNodeNetworkSpec) -> frozenset[IPAddress]:
-    """Addresses named by any release under way, answered or not."""
-    return frozenset(address for release in spec.release for address in _addresses(release))
+def ripe(answers: Collection[Answered], prefixes: Iterable[IPNetwork]) -> tuple[Answered, ...]:
+    """Those that can be carried out. The others drain: they fence part of a prefix, and wait for the rest of it to be
+    fenced by further releases.
+    """
+    fenced = frozenset(address for answer in answers for address in answer.fenced)
+    parts = [prefix for prefix in prefixes if items.count_in(prefix, fenced)]
+    broken = [prefix for prefix in parts if not items.addresses({prefix}) <= fenced]
+    return tuple(answer for answer in answers if not any(items.count_in(prefix, answer.fenced) for prefix in broken))
+
+
+def leaving(spec: SpiderNodeNetworkSpec, released: Mapping[str, Iterable[str]]) -> frozenset[IPAddress]:
+    """Addresses on their way out: named by a release without an answer, or fenced."""
+    return frozenset(
+        address
+        for release in spec.release
+        for address in _addresses(release)
+        if release.id not in released or str(address) in released[release.id]
+    )
 
 
 def close(
@@ -49,11 +65,8 @@ def close(
         if release.id in closed
     ]
     kept = [entry for entry in spec.release_done if entry.id in reported]
-    return structs.replace(
-        spec,
-        release=[release for release in spec.release if release.id not in closed],
-        release_done=kept + done,
-    )
+    open_ = [release for release in spec.release if release.id not in closed]
+    return structs.replace(spec, release=open_, release_done=kept + done)
 
 
 def _addresses(release: Release) -> frozenset[IPAddress]:

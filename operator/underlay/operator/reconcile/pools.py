@@ -1,8 +1,8 @@
 """Interfaces of a node → its SpiderIPPools: one per interface and family, made and shaped by the operator alone."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from msgspec import structs
 
@@ -17,6 +17,8 @@ from underlay.core.api.ippool import (
 )
 from underlay.core.api.meta import API_VERSION, ObjectMeta, OwnerReference
 from underlay.core.api.nodenetwork import InterfaceStatus, SpiderNodeNetwork
+from underlay.core.cloud import items
+from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import IPAddress
 from underlay.core.identity import node_label_value
 
@@ -35,27 +37,20 @@ class PoolWrites:
 def desired(
     network: SpiderNodeNetwork, interfaces: Iterable[InterfaceStatus], *, use_primary: bool
 ) -> tuple[SpiderIPPool, ...]:
-    """The pools of a node. An interface without addresses for pods has none."""
-    pools = []
+    """The pools of a node, in order of its families. An interface without addresses for pods has none.
+
+    Where pods get both families an interface without IPv4 addresses has no IPv6 pool either: no pod could use it.
+    """
+    families = sorted(4 if name == "ipv4" else 6 for name in network.spec.families)
+    found = []
     for interface in interfaces:
-        addresses = sorted(ip_address(text) for text in interface.addresses)
-        if not addresses or interface.state != "in-use" or (interface.primary and not use_primary):
+        if interface.state != "in-use" or (interface.primary and not use_primary):
             continue
-        pools.append(
-            SpiderIPPool(
-                metadata=_metadata(network, interface),
-                spec=SpiderIPPoolSpec(
-                    subnet=interface.ipv4_cidr,
-                    ip_version=4,
-                    ips=RangeSet.of(addresses).render(),
-                    gateway=interface.ipv4_gateway,
-                    node_name=[network.metadata.name],
-                    default=True,
-                    disable=False,
-                ),
-            )
-        )
-    return tuple(pools)
+        had = [items.parse(text) for text in (*interface.addresses, *interface.prefixes)]
+        of_family = {family: [item for item in had if item.version == family] for family in families}
+        if of_family[families[0]]:
+            found += [_pool(network, interface, family, of_family[family]) for family in families if of_family[family]]
+    return tuple(found)
 
 
 def writes(wanted: Sequence[SpiderIPPool], existing: Iterable[SpiderIPPool]) -> PoolWrites:
@@ -75,7 +70,7 @@ def writes(wanted: Sequence[SpiderIPPool], existing: Iterable[SpiderIPPool]) -> 
 
 def without(pool: SpiderIPPool, gone: frozenset[IPAddress]) -> SpiderIPPool | None:
     """The pool lacking ``gone``; None when it lists none of them."""
-    return reshaped(pool, ips=RangeSet.of(sorted(addresses(pool) - gone)).render())
+    return reshaped(pool, ips=addresses(pool).difference(RangeSet.of(gone)).render())
 
 
 def reshaped(pool: SpiderIPPool, *, ips: list[str] | None) -> SpiderIPPool | None:
@@ -88,9 +83,9 @@ def holds(pool: SpiderIPPool) -> bool:
     return bool(parse_allocations(pool.status.allocated_ips if pool.status else None))
 
 
-def addresses(pool: SpiderIPPool) -> frozenset[IPAddress]:
+def addresses(pool: SpiderIPPool) -> RangeSet:
     """The addresses a pool lists."""
-    return frozenset(RangeSet.parse(pool.spec.ips or [], field="spec.ips"))
+    return RangeSet.parse(pool.spec.ips or [], field="spec.ips")
 
 
 def pool_name(node: str, interface: str, family: int) -> str:
@@ -98,15 +93,31 @@ def pool_name(node: str, interface: str, family: int) -> str:
     return f"{node[:200]}-{interface}-v{family}".lower()
 
 
-def _metadata(network: SpiderNodeNetwork, interface: InterfaceStatus) -> ObjectMeta:
+def _pool(network: SpiderNodeNetwork, interface: InterfaceStatus, family: int, has: Iterable[Item]) -> SpiderIPPool:
+    """Without a gateway the agent learns it from the network."""
+    cidr, gateway = interface.ipv4_cidr, interface.ipv4_gateway
+    if family == 6:
+        cidr, gateway = interface.ipv6_cidr, interface.ipv6_gateway
+    return SpiderIPPool(
+        metadata=_metadata(network, interface, family, cidr),
+        spec=SpiderIPPoolSpec(
+            subnet=cidr,
+            ip_version=4 if family == 4 else 6,
+            ips=RangeSet(items.served(item) for item in has).render(),
+            gateway=gateway or None,
+            node_name=[network.metadata.name],
+            default=True,
+            disable=False,
+        ),
+    )
+
+
+def _metadata(network: SpiderNodeNetwork, interface: InterfaceStatus, family: int, cidr: str) -> ObjectMeta:
     node = network.metadata.name
     owner = OwnerReference(api_version=API_VERSION, kind=network.kind, name=node, uid=network.metadata.uid or "")
     return ObjectMeta(
-        name=pool_name(node, interface.id, 4),
-        labels={
-            NODE_LABEL: node_label_value(node),
-            CIDR_LABEL: interface.ipv4_cidr.replace(".", "-").replace("/", "-"),
-        },
+        name=pool_name(node, interface.id, family),
+        labels={NODE_LABEL: node_label_value(node), CIDR_LABEL: re.sub(r"[.:/]", "-", cidr)},
         annotations={INTERFACE_ANNOTATION: interface.id, MAC_ANNOTATION: interface.mac},
         owner_references=[owner],
     )

@@ -6,7 +6,7 @@ from msgspec import structs
 
 from underlay.core.api.networkprovider import AddressPolicy, InterfacePolicy
 from underlay.core.api.nodenetwork import SpiderNodeNetwork
-from underlay.core.cloud import tags
+from underlay.core.cloud import items, tags
 from underlay.core.cloud.model import Instance
 
 _NAMED = 5
@@ -18,8 +18,8 @@ def interfaces(given: InterfacePolicy) -> InterfacePolicy:
 
 
 def addresses(given: AddressPolicy) -> AddressPolicy:
-    """The provider's, with nothing to spare and nothing to wait for."""
-    return structs.replace(given, batch=1, buffer=0, minimum=0, max_idle=0, release_delay_seconds=0)
+    """The provider's, with nothing to spare and nothing to wait for; a pod is no reason for a prefix any more."""
+    return structs.replace(given, mode="secondaryIP", batch=1, buffer=0, minimum=0, max_idle=0, release_delay_seconds=0)
 
 
 def is_returned(network: SpiderNodeNetwork, instance: Instance, cluster: str) -> bool:
@@ -30,7 +30,8 @@ def is_returned(network: SpiderNodeNetwork, instance: Instance, cluster: str) ->
     for interface in instance.interfaces:
         if not interface.primary and tags.is_owned(interface, cluster):
             return False
-        if interface.primary and (interface.addresses or interface.prefixes):
+        served = {4 if name == "ipv4" else 6 for name in network.spec.families}
+        if interface.primary and any(item.version in served for item in items.of_interface(interface)):
             return False
     return True
 

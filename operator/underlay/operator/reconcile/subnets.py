@@ -1,6 +1,6 @@
 """Which subnets a new interface of a node may be made in, best first."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from underlay.core.api.networkprovider import SubnetSelector
 from underlay.core.cloud.model import Instance, Subnet, SubnetQuery
@@ -15,6 +15,15 @@ def query(selector: SubnetSelector, instance: Instance) -> SubnetQuery:
         return SubnetQuery(network=instance.network, zone=instance.zone, tags=selector.tags)
     primary = next(interface for interface in instance.interfaces if interface.primary)
     return SubnetQuery(ids=(primary.subnet,), tags={})
+
+
+def fitting(subnets: Iterable[Subnet], asked: SubnetQuery) -> list[Subnet]:
+    """Those that a query is about; they are known from many."""
+    return [
+        subnet
+        for subnet in subnets
+        if (subnet.id in asked.ids if asked.ids else all(subnet.tags.get(k) == v for k, v in asked.tags.items()))
+    ]
 
 
 def candidates(

@@ -1,14 +1,13 @@
 """What a provider may ask for that this version does not do yet: refused by name rather than silently ignored."""
 
 from underlay.core.api.networkprovider import SpiderNetworkProviderSpec
+from underlay.core.cloud.model import Capabilities
 from underlay.core.errors import InvalidInput
 
 
 def check(spec: SpiderNetworkProviderSpec) -> None:
     """Raises ``InvalidInput`` naming the first field that asks for something not supported."""
     refused = {
-        "spec.addresses.mode": (spec.addresses.mode, "secondaryIP"),
-        "spec.addresses.families": (",".join(spec.addresses.families), "ipv4"),
         "spec.scheduling.mode": (spec.scheduling.mode, "taint"),
         "spec.fixedAddress": (spec.fixed_address, "preferred"),
     }
@@ -18,3 +17,13 @@ def check(spec: SpiderNetworkProviderSpec) -> None:
     if spec.security_groups.tags:
         expected = "nothing (this version takes spec.securityGroups.ids only)"
         raise InvalidInput("spec.securityGroups.tags", found=dict(spec.security_groups.tags), expected=expected)
+
+
+def check_driver(spec: SpiderNetworkProviderSpec, driver: str, capabilities: Capabilities) -> None:
+    """Raises ``InvalidInput`` naming the first field that asks for something that ``driver`` cannot do."""
+    if spec.addresses.mode == "prefix" and not capabilities.prefixes:
+        expected = f"auto or secondaryIP (driver {driver} knows no prefixes)"
+        raise InvalidInput("spec.addresses.mode", found=spec.addresses.mode, expected=expected)
+    if "ipv6" in spec.addresses.families and not capabilities.ipv6:
+        expected = f"ipv4 (driver {driver} knows no IPv6 addresses)"
+        raise InvalidInput("spec.addresses.families", found=",".join(spec.addresses.families), expected=expected)
