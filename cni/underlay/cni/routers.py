@@ -40,9 +40,10 @@ def heard(before: Seeking, router: Router6 | None, now: float) -> Seeking:
     if router is not None:
         trust = min(router.lifetime_seconds / 2, LONGEST_TRUST_SECONDS)
         return Seeking(router=router, until=now + router.lifetime_seconds, due=now + trust)
-    known = before.router if now < before.until else None
     pause = min(before.pause * 2, LONGEST_PAUSE_SECONDS)
-    return replace(before, router=known, due=now + before.pause, pause=pause)
+    if before.router is None or now >= before.until:
+        return replace(before, router=None, due=now + before.pause, pause=pause)
+    return replace(before, due=min(now + before.pause, before.until), pause=pause)
 
 
 class RouterWatch:
