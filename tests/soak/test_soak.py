@@ -19,11 +19,11 @@ from soak.story import Story
 from support.agreement import CLUSTER_TAG
 from support.fleet import Fleet
 from support.modes import MODES
+from support.operations import AWAITED, SENT
 from support.operator_site import ZONE, Site, end, eventually, free_lease, settings_for
 from support.ownership import Ownership
 from support.vigil import keeping_vigil
 from underlay.core.kube.client import KubeClient
-from underlay.providers.aws.calls import RATES
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.netns]
 
@@ -78,7 +78,7 @@ async def test_whatever_happens_all_readings_agree_in_the_end(
             chance=Random(chance.random()),
             tasks=tasks,
         )
-        decks = Decks(stage.sim, Random(chance.random()), RATES)
+        decks = Decks(stage.sim, Random(chance.random()), SENT)
         operators = _operators(stage, site, Random(chance.random()))
         background: list[asyncio.Task[None]] = []
         try:
@@ -121,6 +121,7 @@ async def test_whatever_happens_all_readings_agree_in_the_end(
         assert ownership.problems == []
         assert [problem for agent in story.agents for problem in agent.problems] == []
         assert sum(calls.values()) >= counts.calls
+        assert calls.keys() & AWAITED == set()
         assert decks.struck.total() >= counts.faults
         assert not counts.every or decks.missing == []
 
@@ -170,7 +171,7 @@ def _operators(stage: Stage, site: Site, chance: Random) -> Operators:
         workers=16,
         log_level="warning",
     )
-    return Operators(stage, settings, chance, sorted(RATES))
+    return Operators(stage, settings, chance, sorted(SENT))
 
 
 def _calls(stage: Stage) -> Counter[str]:

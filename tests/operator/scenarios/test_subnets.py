@@ -1,14 +1,15 @@
 """What fleets do when a subnet runs out of addresses, or of whole blocks."""
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 
 from support import operator_site
 from support.fleet import Fleet, fleet_of, numbered, spread
 from support.modes import IPV4, Mode
-from support.operator_site import eventually, operator
+from support.operator_site import REGION, Site, eventually, operator
 from support.vigil import keeping_vigil
 from underlay.core.kube.client import KubeClient
 from world.api import Api
@@ -40,6 +41,61 @@ async def test_an_empty_subnet_is_told_and_its_refill_noticed(
                 site.sim.control("DELETE", f"/instances/{machine}")
             await eventually(fleet.unserved, seconds=60)
             await fleet.settled(seconds=60)
+
+
+@pytest.mark.parametrize("mode", IPV4, ids=str)
+async def test_a_subnet_without_a_whole_block_serves_single_addresses(
+    mode: Mode, client: KubeClient, apiserver: "ApiServer", api: Api
+) -> None:
+    """Others have an address in every /28 of the subnet. Single addresses are had all the same, also in mode auto; mode
+    prefix says that this subnet has no block. With a block whole again, both modes take it without anybody's help.
+    """
+    # A /25 has 8 blocks of 16.
+    async with operator_site.opened(client, subnet="10.80.1.0/25") as site, fleet_of(site, api, mode) as fleet:
+        await fleet.add_provider()
+        others = [_take(site, f"10.80.1.{16 * block + 7}") for block in range(8)]
+        await fleet.add_nodes(1, "m5.large")
+        (node,) = fleet.nodes
+        async with operator(site, apiserver.kubeconfig), fleet.stand_ins(), keeping_vigil(api):
+            await fleet.start((name, node) for name in numbered(f"{site.name}-p", 6))
+            if mode.name == "prefix":
+                await eventually(partial(_untold, fleet), seconds=30)
+                assert await fleet.unserved()
+            else:
+                await fleet.settled()
+                assert not _prefixes(site, node)
+
+            _ec2(site).delete_network_interface(NetworkInterfaceId=others[4])
+            await fleet.start((name, node) for name in numbered(f"{site.name}-q", 6))
+            await eventually(fleet.unserved, seconds=60)
+
+            await fleet.settled(seconds=60)
+            assert bool(_prefixes(site, node)) == mode.whole
+
+
+def _ec2(site: Site) -> Any:  # noqa: ANN401 - the SDK makes its methods at run time
+    """Somebody else of the same account."""
+    return boto3.client(
+        "ec2",
+        region_name=REGION,
+        endpoint_url=site.sim.url,
+        aws_access_key_id="AKIAOTHER",
+        aws_secret_access_key="other",  # noqa: S106 - signatures are not verified
+    )
+
+
+def _take(site: Site, address: str) -> str:
+    made = _ec2(site).create_network_interface(SubnetId=site.subnet, PrivateIpAddress=address)
+    return str(made["NetworkInterface"]["NetworkInterfaceId"])
+
+
+def _prefixes(site: Site, node: str) -> list[str]:
+    return [
+        prefix
+        for row in site.sim.control("GET", "/table")["interfaces"]
+        if row["attachment"] and row["attachment"]["instance"] == site.nodes[node]
+        for prefix in row["prefixes"]
+    ]
 
 
 async def _untold(fleet: Fleet) -> str:
