@@ -3,20 +3,25 @@
 import asyncio
 import itertools
 import signal
-import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
-from support.agent import StandInAgent
+from support import operator_site
+from support.fleet import Fleet, fleet_of, numbered
+from support.modes import MODES, Mode
+from support.operator_process import operator_process, steps
 from support.operator_site import Site, agent, eventually, free_lease, settings_for, whole_operator
+from support.vigil import keeping_vigil
 from underlay.core.api.kubernetes import Lease
-from underlay.operator.settings import Settings
+from underlay.core.kube.client import KubeClient
 from underlay.operator.steps import WarmStep
+from world.api import Api
 
 if TYPE_CHECKING:
     from conftest import ApiServer
@@ -41,9 +46,14 @@ class Death(Exception):
     """How a process under test ends."""
 
 
+@pytest.mark.parametrize(
+    "mode", [MODES[0], *(pytest.param(mode, marks=pytest.mark.soak) for mode in MODES[1:])], ids=str
+)
 async def test_a_killed_process_is_taken_over_by_the_next(
-    site: Site,
+    mode: Mode,
+    client: KubeClient,
     apiserver: "ApiServer",
+    api: Api,
     tmp_path: Path,
     request: pytest.FixtureRequest,
     record_property: Callable[[str, object], None],
@@ -51,38 +61,31 @@ async def test_a_killed_process_is_taken_over_by_the_next(
     """SIGKILL at ten points of growth and shrink, each followed by a fresh process: readings agree in the end, and no
     pod lost an address.
     """
+    points = tuple(map(_of_ipv6, POINTS)) if mode.addresses.get("families") == ["ipv6"] else POINTS
     soak = "soak" in (request.config.option.markexpr or "") and "not soak" not in request.config.option.markexpr
-    config, log = tmp_path / "operator.json", tmp_path / "steps"
-    log.touch()
-    config.write_bytes(msgspec.json.encode(_plain(settings_for(site, apiserver.kubeconfig, log_level="warning"))))
-    await site.add_provider()
-    node = await site.add_node()
-    demand = itertools.cycle(((8, 12, 3), (0, 4, 1)))
-    async with agent(site, node) as stand_in:
-        for point in POINTS * (10 if soak else 1):
-            await free_lease(site)  # nobody has to wait for one that is known to be dead
-            process = await _start(config, log, "--at", point)
-            try:
-                async with asyncio.timeout(60):
-                    while not await _lived_through(process, site, node, stand_in, next(demand)):
-                        pass
+    async with operator_site.opened(client) as site, fleet_of(site, api, mode) as fleet:
+        await fleet.add_provider()
+        node = await site.add_node(instance=mode.small)
+        settings = settings_for(site, apiserver.kubeconfig, log_level="warning", identity="killed")
+        demand = itertools.cycle((mode.many, 0))
+        async with fleet.stand_ins(), keeping_vigil(api):
+            for point in points * (10 if soak else 1):
+                await free_lease(site)  # nobody has to wait for one that is known to be dead
+                async with operator_process(settings, tmp_path, "--at", point) as process, asyncio.timeout(60):
+                    while process.returncode is None:
+                        await _want(fleet, node, next(demand))
+                        await eventually(partial(_unsettled, fleet, process), seconds=50)
                 assert process.returncode == -signal.SIGKILL, point
-            finally:
-                await _end(process)
-        await free_lease(site)
-        process = await _start(config, log)
-        try:
-            await site.bind(node, 8)
-            await site.rest(node, addresses=12, interfaces=3)
-            await eventually(lambda: _held(stand_in, 8))
-            await site.bind(node, 0)
-            await site.rest(node, addresses=4, interfaces=1)
-        finally:
-            process.terminate()
-            await _end(process)
-        assert process.returncode == 0
-    hits = Counter(log.read_text().split())
-    killed = {point: " (killed here)" if point in POINTS else "" for point in hits}
+            await free_lease(site)
+            async with operator_process(settings, tmp_path) as process:
+                for count in (mode.many, 0):
+                    await _want(fleet, node, count)
+                    await fleet.settled()
+                process.terminate()
+                async with asyncio.timeout(10):
+                    assert await process.wait() == 0
+    hits = Counter(steps(tmp_path, "killed"))
+    killed = {point: " (killed here)" if point in points else "" for point in hits}
     record_property("hits", ", ".join(f"{point} {hits[point]}{killed[point]}" for point in sorted(hits)))
 
 
@@ -95,16 +98,16 @@ async def test_the_second_operator_continues_what_the_first_began(site: Site, ap
     await site.add_provider(interfaces={"usePrimary": False})
     first, second = (msgspec.structs.replace(settings, identity=name) for name in ("first", "second"))
     second_leads, stop_second = asyncio.Event(), asyncio.Event()
-    steps: list[str] = []
+    passed: list[str] = []
     waiting: list[asyncio.Task[None]] = []
 
     def die(label: str) -> None:
-        steps.append("first")
+        passed.append("first")
         if label == f"{WarmStep.ANSWERED}:CreateNetworkInterface":
             raise Death(label)
 
     async def wait_and_lead() -> None:
-        async with whole_operator(second, lambda _: steps.append("second")):
+        async with whole_operator(second, lambda _: passed.append("second")):
             second_leads.set()
             await stop_second.wait()
 
@@ -130,8 +133,8 @@ async def test_the_second_operator_continues_what_the_first_began(site: Site, ap
 
         async with asyncio.timeout(settings.lease_seconds), whole_operator(first):
             await site.rest(node, addresses=4, interfaces=2)
-    assert steps == sorted(steps)
-    assert set(steps) == {"first", "second"}
+    assert passed == sorted(passed)
+    assert set(passed) == {"first", "second"}
 
 
 def _made(site: Site) -> list[str]:
@@ -139,41 +142,17 @@ def _made(site: Site) -> list[str]:
     return [row["id"] for row in rows if row["tags"]]
 
 
-def _plain(settings: Settings) -> object:
-    return msgspec.to_builtins(settings, enc_hook=str)
+def _of_ipv6(point: str) -> str:
+    """EC2 has operations of their own for IPv6."""
+    return point.replace("PrivateIpAddresses", "Ipv6Addresses")
 
 
-async def _start(config: Path, log: Path, *words: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "support.killed_operator", "--config", str(config), "--log", str(log), *words
-    )
+async def _want(fleet: Fleet, node: str, count: int) -> None:
+    pods = numbered(f"{node}-p", fleet.mode.many)
+    await fleet.start((pod, node) for pod in pods[:count])
+    await fleet.stop(pods[count:])
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        try:
-            async with asyncio.timeout(10):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-
-async def _lived_through(
-    process: asyncio.subprocess.Process, site: Site, node: str, stand_in: StandInAgent, goal: tuple[int, int, int]
-) -> bool:
-    """Pods come or go until that is served or the process is dead; True: dead."""
-    pods, addresses, interfaces = goal
-    await site.bind(node, pods)
-
-    async def unserved() -> object:
-        if process.returncode is not None:
-            return None
-        return await site.unrest(node, addresses, interfaces) or await _held(stand_in, pods)
-
-    await eventually(unserved, seconds=50)
-    return process.returncode is not None
-
-
-async def _held(stand_in: StandInAgent, count: int) -> str:
-    return "" if len(stand_in.held()) == count else f"{len(stand_in.held())} of {count} held"
+async def _unsettled(fleet: Fleet, process: asyncio.subprocess.Process) -> list[str]:
+    """Nothing when the process is dead."""
+    return await fleet.differences() if process.returncode is None else []
