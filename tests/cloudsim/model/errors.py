@@ -16,7 +16,10 @@ class Refused(Exception):
 
 STATUS = {
     "AuthFailure": 401,
+    "AccessDenied": 403,
+    "ExpiredToken": 403,
     "InvalidClientTokenId": 403,
+    "SignatureDoesNotMatch": 403,
     "MissingAuthenticationToken": 403,
     "OptInRequired": 401,
     "UnauthorizedOperation": 403,

@@ -35,7 +35,7 @@ STATE_CODES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """Credentials that the instance's metadata service hands out."""
+    """Keys that the instance's metadata service hands out for ever."""
 
     access_key: str
     secret: str
@@ -43,7 +43,9 @@ class Role:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """``netns``: path of the network namespace that plays the machine; empty for one that only the API knows."""
+    """``netns``: path of the network namespace that plays the machine; empty for one that only the API knows.
+    ``profile``: ARN of the role whose temporary keys its metadata service hands out.
+    """
 
     id: str
     type: str
@@ -56,6 +58,7 @@ class Instance:
     state: InstanceState
     netns: str = ""
     role: Role | None = None
+    profile: str = ""
 
 
 def run(
@@ -102,6 +105,11 @@ def set_state(cloud: "Cloud", instance: str, state: InstanceState) -> Instance:
     changed = replace(machine, state=state)
     cloud.instances.put(instance, changed, cloud.now())
     return changed
+
+
+def set_role(cloud: "Cloud", instance: str, arn: str) -> None:
+    """EC2 AssociateIamInstanceProfile, ReplaceIamInstanceProfileAssociation and DisassociateIamInstanceProfile."""
+    cloud.instances.put(instance, replace(require(cloud, instance), profile=arn), cloud.now())
 
 
 def terminate(cloud: "Cloud", instance: str) -> tuple[str, ...]:

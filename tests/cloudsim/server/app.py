@@ -19,10 +19,13 @@ from cloudsim.server.ec2 import Ec2
 from cloudsim.server.effects import Effects
 from cloudsim.server.fabric_link import FabricLink
 from cloudsim.server.faults import FaultScript
+from cloudsim.server.identities import Identities
 from cloudsim.server.imds import Imds
 from cloudsim.server.keyring import Keyring
 from cloudsim.server.resources import Resources
+from cloudsim.server.roles import Roles
 from cloudsim.server.state import LagMode, State
+from cloudsim.server.sts import Sts
 
 MEMORY_SECONDS = 60.0
 """How far back reads may look; more than any sensible lag."""
@@ -74,6 +77,7 @@ def _state(settings: Settings, session: aiohttp.ClientSession) -> State:
     clock = ManualClock() if settings.manual_clock else RealClock()
     imds_lag_seconds = settings.lag_seconds if settings.imds_lag_seconds is None else settings.imds_lag_seconds
     names = Names(settings.seed)
+    roles = Roles(settings.seed)
 
     def account(number: str) -> Account:
         cloud = Cloud(
@@ -96,7 +100,8 @@ def _state(settings: Settings, session: aiohttp.ClientSession) -> State:
         region=settings.region,
         accounts=Accounts(account),
         faults=FaultScript(),
-        keyring=Keyring(),
+        keyring=Keyring(roles),
+        roles=roles,
         calls=Calls(),
         closing=asyncio.Event(),
         lag_seconds=settings.lag_seconds,
@@ -108,14 +113,18 @@ def _state(settings: Settings, session: aiohttp.ClientSession) -> State:
 
 def _application(state: State) -> web.Application:
     app = web.Application()
-    imds = Imds(state)
+    imds, sts = Imds(state), Sts(state)
     app.add_routes(
         [
             web.post("/", Ec2(state).handle),
+            web.post("/sts", sts.handle),
+            web.post("/sts/", sts.handle),
+            web.get("/pod-identity/{role}", sts.pod_identity),
             web.put("/imds/{instance}/latest/api/token", imds.token),
             web.get("/imds/{instance}/{path:.*}", imds.read),
             *Control(state).routes(),
             *Resources(state).routes(),
+            *Identities(state).routes(),
         ]
     )
     return app

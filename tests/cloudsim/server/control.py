@@ -1,4 +1,4 @@
-"""/_sim: what a test sees of the cloud, and what it lets happen: faults, credentials, time. JSON in, JSON out.
+"""/_sim: what a test sees of the cloud, and what it lets happen: faults, time. JSON in, JSON out.
 
 Reads here never lag. A refusal is 400 with ``code`` and ``message``. docs/cloudsim.md lists the requests.
 """
@@ -6,12 +6,10 @@ Reads here never lag. A refusal is 400 with ``code`` and ``message``. docs/cloud
 from aiohttp import web
 
 from cloudsim.clock import ManualClock
-from cloudsim.model.cloud import ACCOUNT
 from cloudsim.model.errors import Refused
 from cloudsim.server import bodies, effects, tables
 from cloudsim.server.bodies import Body, answering
 from cloudsim.server.faults import Fault, FaultKind
-from cloudsim.server.keyring import Key
 from cloudsim.server.state import State
 from cloudsim.wire.operations import READS
 
@@ -29,9 +27,6 @@ class Control:
             web.get("/_sim/faults", answering(self._faults)),
             web.post("/_sim/faults", answering(self._add_fault)),
             web.delete("/_sim/faults", answering(self._clear_faults)),
-            web.post("/_sim/credentials", answering(self._add_credentials)),
-            web.delete("/_sim/credentials", answering(self._clear_credentials)),
-            web.delete("/_sim/credentials/{key}", answering(self._revoke_credentials)),
             web.post("/_sim/clock", answering(self._advance)),
         ]
 
@@ -84,25 +79,6 @@ class Control:
 
     async def _clear_faults(self, _: web.Request) -> Body:
         self._state.faults.clear()
-        return {}
-
-    async def _add_credentials(self, request: web.Request) -> Body:
-        body = await bodies.read(request)
-        key = Key(
-            secret=str(body.get("secret") or ""),
-            account=str(body.get("account") or ACCOUNT),
-            allow=bodies.texts(body, "allow", ("*",)),
-            deny=bodies.texts(body, "deny"),
-        )
-        self._state.keyring.add(bodies.text(body, "access_key"), key)
-        return {}
-
-    async def _revoke_credentials(self, request: web.Request) -> Body:
-        self._state.keyring.revoke(request.match_info["key"])
-        return {}
-
-    async def _clear_credentials(self, _: web.Request) -> Body:
-        self._state.keyring.clear()
         return {}
 
     async def _advance(self, request: web.Request) -> Body:

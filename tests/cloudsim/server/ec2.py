@@ -26,7 +26,7 @@ class Ec2:
         action = form.get("Action", "")
         request_id = str(uuid.uuid4())
         try:
-            account = self._account(action, request.headers.get("Authorization"))
+            account = self._account(action, form, request.headers)
             fault = self._admit(account, action, form)
             await self._strike_before(fault, action)
             cut_short = fault is not None and fault.kind is FaultKind.PARTIAL
@@ -43,13 +43,17 @@ class Ec2:
         self._state.calls.count(action, calls.OK)
         return _xml(xml.answer(action, request_id, body), 200)
 
-    def _account(self, action: str, authorization: str | None) -> Account:
+    def _account(self, action: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Account:
         """Whose request it is; refused if that account may not do it, or nobody can."""
         if not action:
             raise Refused("MissingAction", "The request must contain the parameter Action")
         if action not in READS and action not in WRITES:
             raise Refused("InvalidAction", f"The action {action} is not valid for this web service.")
-        number = self._state.keyring.check(authorization, action, self._state.region)
+        state = self._state
+        number = state.keyring.check(headers, action, state.region, state.clock.now())
+        if action != "CreateTags" and any(key.startswith("TagSpecification.") for key in form):
+            # "Grant permission to tag resources during creation": the caller needs both actions.
+            state.keyring.check(headers, "CreateTags", state.region, state.clock.now())
         return self._state.accounts.of(number)
 
     def _admit(self, account: Account, action: str, form: Mapping[str, str]) -> Fault | None:

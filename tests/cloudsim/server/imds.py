@@ -5,14 +5,16 @@ Base address of an instance: /imds/<instance id>/. What it shows lags as reads d
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from aiohttp import web
 
 from cloudsim.model.attachments import AttachmentState
 from cloudsim.model.cloud import Cloud
 from cloudsim.model.instances import Instance
+from cloudsim.model.instances import Role as LastingRole
 from cloudsim.model.interfaces import NetworkInterface
+from cloudsim.server.roles import Role
 from cloudsim.server.state import State
 
 Leaves = Mapping[str, "Leaves | str"]
@@ -20,11 +22,13 @@ Leaves = Mapping[str, "Leaves | str"]
 _LONGEST_TTL = 21600
 _TOKEN = "simulated-metadata-token-"  # noqa: S105 not a secret
 _ROLE = "node"
+_LASTING_SECONDS = 6 * 3600
 
 
 class Imds:
     def __init__(self, state: State) -> None:
         self._state = state
+        self._issued: dict[str, str] = {}
 
     async def token(self, request: web.Request) -> web.Response:
         ttl = request.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
@@ -70,8 +74,10 @@ class Imds:
         }
         if primary.addresses6:
             meta["ipv6"] = str(primary.addresses6[0])
-        if instance.role is not None:
-            meta["iam"] = {"security-credentials": {_ROLE: self._credentials(instance)}}
+        if role := self._state.roles.get(instance.profile):
+            meta["iam"] = {"security-credentials": {role.name: self._session(instance, role)}}
+        elif instance.role is not None:
+            meta["iam"] = {"security-credentials": {_ROLE: self._lasting(instance.role)}}
         document = {
             "accountId": cloud.account,
             "availabilityZone": instance.zone,
@@ -87,21 +93,32 @@ class Imds:
             }
         }
 
-    def _credentials(self, instance: Instance) -> str:
-        if instance.role is None:
-            return ""
-        now = datetime.fromtimestamp(self._state.clock.now(), UTC)
-        return json.dumps(
-            {
-                "Code": "Success",
-                "Type": "AWS-HMAC",
-                "AccessKeyId": instance.role.access_key,
-                "SecretAccessKey": instance.role.secret,
-                "Token": "simulated-session-token",
-                "LastUpdated": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "Expiration": (now + timedelta(hours=6)).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            }
-        )
+    def _lasting(self, role: LastingRole) -> str:
+        now = self._state.clock.now()
+        return _credentials(role.access_key, role.secret, "simulated-session-token", now, now + _LASTING_SECONDS)
+
+    def _session(self, instance: Instance, role: Role) -> str:
+        """The same keys until half their time is over or they were ended."""
+        now = self._state.clock.now()
+        session = self._state.roles.session(self._issued.get(instance.id, ""))
+        if session is None or session.role != role.arn or now > (session.issued + session.expires) / 2:
+            session = self._state.roles.issue(role, instance.id, now)
+            self._issued[instance.id] = session.access_key
+        return _credentials(session.access_key, session.secret, session.token, session.issued, session.expires)
+
+
+def _credentials(access_key: str, secret: str, token: str, issued: float, expires: float) -> str:
+    return json.dumps(
+        {
+            "Code": "Success",
+            "Type": "AWS-HMAC",
+            "AccessKeyId": access_key,
+            "SecretAccessKey": secret,
+            "Token": token,
+            "LastUpdated": f"{datetime.fromtimestamp(issued, UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "Expiration": f"{datetime.fromtimestamp(expires, UTC):%Y-%m-%dT%H:%M:%SZ}",
+        }
+    )
 
 
 def _interface(cloud: Cloud, eni: NetworkInterface) -> Leaves:

@@ -10,6 +10,7 @@ from cloudsim.server.accounts import Accounts
 from cloudsim.server.calls import Calls
 from cloudsim.server.faults import FaultScript
 from cloudsim.server.keyring import Keyring
+from cloudsim.server.roles import Roles
 
 
 class LagMode(StrEnum):
@@ -26,6 +27,7 @@ class State:
     accounts: Accounts
     faults: FaultScript
     keyring: Keyring
+    roles: Roles
     calls: Calls
     closing: asyncio.Event
     lag_seconds: float

@@ -11,21 +11,22 @@ Node = Mapping[str, "Node"] | Sequence["Node"] | str | int | bool | datetime | N
 
 def answer(action: str, request_id: str, body: Mapping[str, Node]) -> bytes:
     root = ET.Element(f"{action}Response", xmlns=NAMESPACE)
-    _fill(root, {"requestId": request_id, **body})
-    return _bytes(root)
+    fill(root, {"requestId": request_id, **body})
+    return to_bytes(root)
 
 
 def error(code: str, message: str, request_id: str) -> bytes:
     root = ET.Element("Response")
-    _fill(root, {"Errors": {"Error": {"Code": code, "Message": message}}, "RequestID": request_id})
-    return _bytes(root)
+    fill(root, {"Errors": {"Error": {"Code": code, "Message": message}}, "RequestID": request_id})
+    return to_bytes(root)
 
 
 def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _fill(parent: ET.Element, node: Node) -> None:
+def fill(parent: ET.Element, node: Node) -> None:
+    """Puts ``node`` into ``parent``."""
     match node:
         case None:
             pass
@@ -38,12 +39,13 @@ def _fill(parent: ET.Element, node: Node) -> None:
         case Mapping():
             for name, child in node.items():
                 if child is not None:
-                    _fill(ET.SubElement(parent, name), child)
+                    fill(ET.SubElement(parent, name), child)
         case Sequence():
             for child in node:
-                _fill(ET.SubElement(parent, "item"), child)
+                fill(ET.SubElement(parent, "item"), child)
 
 
-def _bytes(root: ET.Element) -> bytes:
+def to_bytes(root: ET.Element) -> bytes:
+    """The whole document."""
     text: str = ET.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
