@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.apiserver
 
 PROVIDER: Json = {"driver": "aws", "region": "eu-central-1"}
+ROLE = "arn:aws:iam::123456789012:role/underlay"
 EITHER = "either by ids or by tags, not both"
 URL = "spec.endpoint: must be an http or https URL with a host, for example https://ec2.example.com"
 RESOURCE = "spec.scheduling.resource: mode resource needs the extended resource's name with a domain"
@@ -78,6 +79,12 @@ def api(apiserver: "ApiServer") -> Iterator[RawApi]:
         ({"endpoint": "ec2.example.com"}, URL),
         ({"endpoint": "ftp://a"}, URL),
         ({"endpoint": "https://"}, URL),
+        ({"assumeRole": {"role": "underlay"}}, "spec.assumeRole.role: driver aws needs the role's ARN"),
+        ({"assumeRole": {"externalID": "x"}}, "spec.assumeRole.role: Required value"),
+        (
+            {"assumeRole": {"role": ROLE, "endpoint": "sts.example.com"}},
+            "spec.assumeRole.endpoint: must be an http or https URL with a host",
+        ),
         ({"scheduling": {"mode": "resource"}}, RESOURCE),
         ({"scheduling": {"mode": "resource", "resource": "addresses"}}, RESOURCE),
         ({"credentialsSecretRef": {"name": "a"}}, "spec.credentialsSecretRef.namespace: Required value"),
@@ -104,6 +111,7 @@ def test_a_provider_that_can_work_is_accepted(endpoint: str, api: RawApi) -> Non
     """The rules refuse nothing that is right: private endpoints, resource scheduling, no limit with some reserved."""
     spec = PROVIDER | {
         "endpoint": endpoint,
+        "assumeRole": {"role": ROLE, "externalID": "tenant-1", "endpoint": endpoint},
         "subnets": {"tags": {"a": "b"}},
         "interfaces": {"reserved": 1},
         "addresses": {"families": ["ipv4", "ipv6"], "batch": 256, "buffer": 10},

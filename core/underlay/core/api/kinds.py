@@ -181,13 +181,15 @@ def _network_provider() -> Definition:
                     message="driver aws needs the region its nodes run in, for example eu-central-1",
                     field=".region",
                 ),
+                _web_address("endpoint", "https://ec2.example.com"),
                 Rule(
-                    rule="!has(self.endpoint) || self.endpoint == '' || (isURL(self.endpoint) && "
-                    "url(self.endpoint).getScheme() in ['http', 'https'] && url(self.endpoint).getHost() != '')",
-                    message="must be an http or https URL with a host, for example https://ec2.example.com",
-                    field=".endpoint",
+                    rule="self.driver != 'aws' || !has(self.assumeRole) || "
+                    "self.assumeRole.role.matches('^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$')",
+                    message="driver aws needs the role's ARN, for example arn:aws:iam::123456789012:role/underlay",
+                    field=".assumeRole.role",
                 ),
             ),
+            "spec.assumeRole": (_web_address("endpoint", "https://sts.example.com"),),
             "spec.nodeSelector": (
                 Rule(
                     rule="!has(self.matchExpressions) || self.matchExpressions.all(e, "
@@ -221,6 +223,16 @@ def _network_provider() -> Definition:
                 ),
             ),
         },
+    )
+
+
+def _web_address(field: str, example: str) -> Rule:
+    value = f"self.{field}"
+    return Rule(
+        rule=f"!has({value}) || {value} == '' || (isURL({value}) && "
+        f"url({value}).getScheme() in ['http', 'https'] && url({value}).getHost() != '')",
+        message=f"must be an http or https URL with a host, for example {example}",
+        field=f".{field}",
     )
 
 

@@ -29,6 +29,18 @@ class SecretReference(msgspec.Struct, frozen=True, kw_only=True, rename=wire_nam
     namespace: Annotated[str, Meta(min_length=1, max_length=63)]
 
 
+class AssumeRole(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """A role that the credentials take on for every call, often one of another account.
+
+    ``role`` is what the cloud calls it (AWS: its ARN); ``external_id`` what its owner asks for besides, no secret;
+    ``endpoint`` overrides the address of the service that gives out the role's credentials (AWS: STS).
+    """
+
+    role: Annotated[str, Meta(min_length=1, max_length=2048)]
+    external_id: Annotated[str, Meta(max_length=1224)] = ""
+    endpoint: Annotated[str, Meta(max_length=2048)] = ""
+
+
 class SubnetSelector(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """Which subnets new interfaces are made in; neither ids nor tags: the subnet of the node's primary interface.
 
@@ -110,6 +122,7 @@ class SpiderNetworkProviderSpec(msgspec.Struct, frozen=True, kw_only=True, renam
     endpoint: Annotated[str, Meta(max_length=2048)] = ""
     node_selector: Selector = LabelSelector()
     credentials_secret_ref: SecretReference | None = None
+    assume_role: AssumeRole | None = None
     subnets: SubnetSelector = SubnetSelector()
     security_groups: SecurityGroupSelector = SecurityGroupSelector()
     interfaces: InterfacePolicy = InterfacePolicy()

@@ -4,9 +4,10 @@ it runs.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
+from underlay.core.api.networkprovider import AssumeRole
 from underlay.core.cloud.driver import ProviderDriver
 from underlay.core.cloud.limits import CallGate
 from underlay.core.errors import InvalidInput
@@ -16,8 +17,8 @@ GROUP = "underlay.providers"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
-    """What a driver is made from. ``credentials`` None: the workload's own cloud identity. ``endpoint`` empty: the
-    cloud's own.
+    """What a driver is made from. ``credentials`` None: the workload's own cloud identity; ``role``: what either takes
+    on for every call. ``endpoint`` empty: the cloud's own.
 
     ``name`` is the SpiderNetworkProvider's, ``cluster`` the UID of namespace kube-system.
     """
@@ -25,7 +26,8 @@ class ProviderSettings:
     name: str
     region: str
     endpoint: str
-    credentials: Mapping[str, str] | None
+    credentials: Mapping[str, str] | None = field(repr=False)
+    role: AssumeRole | None = None
     gate: CallGate
     cluster: str
 

@@ -5,6 +5,7 @@ interfaces  the two verbs of many steps: make and remove an interface
 addresses   what an interface has: assign and unassign, every kind
 vpc         what interfaces live in: subnets, security groups, reservations
 calls       one EC2 call: gate, thread, error table; the published rates; the list of what may be called
+credentials whom calls are signed as: Secret, own identity, assumed role; renewed before they end
 convert     replies on interfaces, instances and their types as values (pure)
 networks    replies on what interfaces live in as values (pure)
 errors      EC2's codes as cloud.errors (pure)

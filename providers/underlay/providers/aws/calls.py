@@ -2,7 +2,7 @@
 table.
 
 ``RATES`` is also the list of everything the driver may call: an operation that is not there cannot be called, and
-docs/aws.md publishes the same list as the policy to grant.
+docs/aws.md publishes the same list as the policy to grant. What signs the calls is in ``credentials``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,20 @@ from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
-from boto3.session import Session
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
+from botocore.session import Session
 
+from underlay.core.cloud.errors import Denied
 from underlay.core.cloud.limits import CallGate, Rate
 from underlay.core.cloud.registry import ProviderSettings
 from underlay.core.errors import InvalidInput
 from underlay.core.runtime.aio import offload
 from underlay.core.runtime.sharing import Batch
-from underlay.providers.aws import convert, errors
+from underlay.providers.aws import convert, credentials, errors
+from underlay.providers.aws.credentials import Identity
 
 # Published in the EC2 developer guide, "Request throttling for the Amazon EC2 API".
 _READ = Rate(burst=100, refill_per_second=20)
@@ -76,13 +78,19 @@ class Ec2:
         self._page_size = page_size
         self._gate: CallGate = settings.gate
         spared = {operation: _spared(rate) for operation, rate in RATES.items()}
+        spared[credentials.OPERATION] = credentials.RATE
         self._gate.publish(errors.PROVIDER, spared, otherwise=_spared(_OTHER_WRITE))
         self._name = settings.name
         self._pools: dict[str, ThreadPoolExecutor] = {}
-        self._client = _client(settings)
         self._single_enis = Batch(
             self._enis_by_id, clock=self._gate.clock, gap_seconds=_LOOKS_APART_SECONDS, most=FILTER_VALUES
         )
+        session = Session()
+        region = _region(settings, session)
+        session.set_config_variable("region", region)
+        self._identity = Identity(settings, region=region, pool=self._threads_of(credentials.OPERATION))
+        self._identity.sign(session)
+        self._client = _client(settings, session)
         self._closed = False
 
     async def call(self, operation: str, reply: type[R], **parameters: object) -> R:
@@ -91,12 +99,23 @@ class Ec2:
         method = getattr(self._client, xform_name(operation))
 
         async def once() -> R:
+            used = self._identity.current
+            try:
+                return await send()
+            except Denied as error:
+                # Refused credentials stop a request before anything is done: with others it may be sent again.
+                if not (errors.are_credentials_refused(error) and await self._identity.renewed(used)):
+                    raise
+            return await send()
+
+        async def send() -> R:
             if self._closed:
                 raise errors.closed(operation)
             try:
                 answer = await offload(partial(method, **parameters), pool=self._threads_of(operation))
             except (BotoCoreError, ClientError, ResponseParserError) as error:
-                raise errors.translate(error, operation=operation, mutating=mutating) from error
+                hint = self._identity.hint
+                raise errors.translate(error, operation=operation, mutating=mutating, hint=hint) from error
             try:
                 return convert.parse(answer, reply)
             except msgspec.ValidationError as error:
@@ -104,6 +123,9 @@ class Ec2:
 
         if operation not in RATES:
             raise LookupError(f"{operation} is not among the calls the driver declares")
+        if self._closed:
+            raise errors.closed(operation)
+        await self._identity.ready()
         return await self._gate.call(operation, once, mutating=mutating)
 
     async def pages(
@@ -144,6 +166,7 @@ class Ec2:
     async def close(self) -> None:
         """Ends idle connections and threads; a call already sent keeps its thread until it is answered."""
         self._closed = True
+        self._identity.close()
         # Queued calls still run: cancelling them would look to their callers like their own cancellation.
         for pool in self._pools.values():
             pool.shutdown(wait=False)
@@ -167,12 +190,8 @@ def _spared(rate: Rate) -> Rate:
     return Rate(burst=rate.burst * (1 - _BURST_SPARED), refill_per_second=rate.refill_per_second)
 
 
-def _client(settings: ProviderSettings) -> Any:  # noqa: ANN401 (the SDK makes its methods at run time)
-    credentials = _credentials(settings.credentials) if settings.credentials is not None else {}
-    session = Session(**credentials, region_name=settings.region or None)
-    if not session.region_name:
-        raise InvalidInput("spec.region", found="", expected="an AWS region such as eu-central-1")
-    return session.client(
+def _client(settings: ProviderSettings, session: Session) -> Any:  # noqa: ANN401 (the SDK makes its methods at run time)
+    return session.create_client(
         "ec2",
         endpoint_url=settings.endpoint or None,
         config=Config(
@@ -187,16 +206,7 @@ def _client(settings: ProviderSettings) -> Any:  # noqa: ANN401 (the SDK makes i
     )
 
 
-def _credentials(given: Mapping[str, str]) -> dict[str, Any]:
-    names = {
-        "access_key_id": "aws_access_key_id",
-        "secret_access_key": "aws_secret_access_key",
-        "session_token": "aws_session_token",
-    }
-    for needed in ("access_key_id", "secret_access_key"):
-        if not given.get(needed):
-            found = ", ".join(sorted(given)) or "nothing"
-            raise InvalidInput(
-                f"credentials.{needed}", found=f"keys: {found}", expected="access_key_id and secret_access_key"
-            )
-    return {name: given[key] for key, name in names.items() if given.get(key)}
+def _region(settings: ProviderSettings, session: Session) -> str:
+    if found := settings.region or session.get_config_variable("region"):
+        return str(found)
+    raise InvalidInput("spec.region", found="", expected="an AWS region such as eu-central-1")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from botocore import exceptions as sdk
+from botocore.parsers import ResponseParserError
 
 from underlay.core.cloud.errors import (
     Busy,
@@ -76,7 +77,7 @@ _BUSY = (
     "ConcurrentCreateNetworkInterface",
     "RequestResourceCountExceeded",
 )
-_UNAVAILABLE = ("ServiceUnavailable", "Unavailable", "RegionDisabled")
+_UNAVAILABLE = ("ServiceUnavailable", "Unavailable", "RegionDisabled", "IDPCommunicationError")
 _CREDENTIALS = (
     "InvalidClientTokenId",
     "SignatureDoesNotMatch",
@@ -91,6 +92,10 @@ _CREDENTIALS = (
     "OptInRequired",
     "Blocked",
     "PendingVerification",
+    # of STS
+    "InvalidIdentityToken",
+    "IDPRejectedClaim",
+    "RegionDisabledException",
 )
 _DENIED = (
     "UnauthorizedOperation",
@@ -158,20 +163,42 @@ _NO_CREDENTIALS = (
     sdk.TokenRetrievalError,
     sdk.UnauthorizedSSOTokenError,
 )
+_CHECK = "check access_key_id, secret_access_key, session_token and the clock"
+# Kilobytes that are different every time, for the account's administrators alone.
+_ENCODED = re.compile(r"\s*Encoded authorization failure message: *\S+")
+_ACTION = re.compile(r"perform:? ((?:ec2|sts):\w+)")
 
 
-def translate(error: Exception, *, operation: str, mutating: bool) -> CloudError:
-    """The ``CloudError`` for what the SDK raised in ``operation``."""
+def translate(error: Exception, *, operation: str, mutating: bool, hint: str = _CHECK) -> CloudError:
+    """The ``CloudError`` for what the SDK raised in ``operation``; ``hint``: what to look at if credentials are
+    refused.
+    """
     if isinstance(error, sdk.ClientError):
-        return _answered(error, operation=operation, mutating=mutating)
+        return _answered(error, operation=operation, mutating=mutating, hint=hint)
     code, message = type(error).__name__, str(error)
     if isinstance(error, _NO_CREDENTIALS):
-        return _denied_credentials(operation, code, message, "")
+        return _denied_credentials(operation, code, message, "", hint)
     if isinstance(error, _NOT_SENT):
         return _make(Unavailable, operation, code, message, "")
     if isinstance(error, sdk.ParamValidationError | sdk.ValidationError | sdk.NoRegionError | sdk.InvalidRegionError):
         return _make(Rejected, operation, code, message, "")
     return _make(UnknownOutcome if mutating else Unavailable, operation, code, message, "")
+
+
+def no_credentials(error: Exception, *, operation: str, hint: str) -> CloudError:
+    """The ``CloudError`` for what the SDK raised while it looked for credentials: nothing was sent on their behalf."""
+    if isinstance(error, sdk.ClientError):
+        # Of STS, mostly, whose operation says more than ours.
+        return _answered(error, operation=error.operation_name or operation, mutating=False, hint=hint)
+    code, message = type(error).__name__, str(error)
+    if isinstance(error, sdk.HTTPClientError | ResponseParserError):
+        return _make(Unavailable, operation, code, message, "")
+    return _denied_credentials(operation, code, message, "", hint)
+
+
+def are_credentials_refused(error: CloudError) -> bool:
+    """Because of who asks, not of what is asked."""
+    return isinstance(error, Denied) and not error.permission
 
 
 def malformed(error: Exception, *, operation: str, mutating: bool) -> CloudError:
@@ -229,15 +256,15 @@ def is_not_assigned(error: CloudError) -> bool:
     return error.code == "InvalidParameterValue" and "not assigned" in error.message
 
 
-def _answered(error: sdk.ClientError, *, operation: str, mutating: bool) -> CloudError:
+def _answered(error: sdk.ClientError, *, operation: str, mutating: bool, hint: str) -> CloudError:
     detail = error.response.get("Error", {})
-    code, message = detail.get("Code", "Unknown"), detail.get("Message", "")
+    code, message = detail.get("Code", "Unknown"), _ENCODED.sub("", detail.get("Message", ""))
     metadata = error.response.get("ResponseMetadata", {})
     request_id, status = metadata.get("RequestId", ""), metadata.get("HTTPStatusCode", 0)
     meaning = _meaning(operation, code, message)
     match meaning:
         case _Credentials():
-            return _denied_credentials(operation, code, message, request_id)
+            return _denied_credentials(operation, code, message, request_id, hint)
         case _Limit(what=what):
             limit = LimitReached(
                 provider=PROVIDER, operation=operation, code=code, message=message, request_id=request_id
@@ -251,10 +278,13 @@ def _answered(error: sdk.ClientError, *, operation: str, mutating: bool) -> Clou
                 meaning = UnknownOutcome if mutating else Unavailable
             else:
                 meaning = Rejected
+    sts = operation.startswith("AssumeRole")
+    if sts and meaning in (Denied, Rejected):
+        message, meaning = f"{message.rstrip('.')} ({hint})", Denied
     translated = _make(meaning, operation, code, message, request_id)
     if isinstance(translated, Denied):
-        named = re.search(r"perform:? (ec2:\w+)", message)
-        translated.permission = named[1] if named else f"ec2:{operation}"
+        named = _ACTION.search(message)
+        translated.permission = named[1] if named else f"{'sts' if sts else 'ec2'}:{operation}"
     if isinstance(translated, Exhausted | NoPrefix):
         subnet = re.search(r"subnet-[0-9a-f]+", message)
         translated.subnet = subnet[0] if subnet else ""
@@ -269,10 +299,8 @@ def _meaning(operation: str, code: str, message: str) -> _Meaning | None:
     return CODES.get(code) or CODES.get(code.partition(".")[0])
 
 
-def _denied_credentials(operation: str, code: str, message: str, request_id: str) -> Denied:
-    text = (
-        f"{message} (the credentials were refused: check access_key_id, secret_access_key, session_token and the clock)"
-    )
+def _denied_credentials(operation: str, code: str, message: str, request_id: str, hint: str) -> Denied:
+    text = f"{message.rstrip('.')} (the credentials were refused: {hint})"
     return Denied(provider=PROVIDER, operation=operation, code=code, message=text, request_id=request_id)
 
 
