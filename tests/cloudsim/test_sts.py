@@ -125,6 +125,7 @@ def test_keys_end(account: Account, callers: Callers, refusal: Refusal) -> None:
     forged = given | {"SessionToken": "forged"}
     callers.ec2(given).describe_subnets()
 
+    assert account.sim.control("GET", "/credentials")["callers"] == {"AKIABASE": 1, given["AccessKeyId"]: 1}
     assert refusal(callers.ec2(forged).describe_subnets)[0] == "AuthFailure"
     assert refusal(callers.sts(given=forged).get_caller_identity)[0] == "InvalidClientTokenId"
     assert account.sim.control("DELETE", "/roles/pods/sessions") == {"ended": 1}

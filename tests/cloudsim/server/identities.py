@@ -17,6 +17,7 @@ class Identities:
 
     def routes(self) -> list[web.RouteDef]:
         return [
+            web.get("/_sim/credentials", answering(self._callers)),
             web.post("/_sim/credentials", answering(self._add_credentials)),
             web.delete("/_sim/credentials", answering(self._clear_credentials)),
             web.delete("/_sim/credentials/{key}", answering(self._revoke_credentials)),
@@ -26,6 +27,9 @@ class Identities:
             web.delete("/_sim/roles/{name}/sessions", answering(self._expire_sessions)),
             web.put("/_sim/instances/{id}/role", answering(self._set_instance_role)),
         ]
+
+    async def _callers(self, _: web.Request) -> Body:
+        return {"callers": self._state.keyring.callers()}
 
     async def _add_credentials(self, request: web.Request) -> Body:
         body = await bodies.read(request)

@@ -5,6 +5,7 @@ session token is compared.
 import hmac
 import itertools
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -52,6 +53,7 @@ class Keyring:
         self._keys: dict[str, Key] | None = None
         self._roles = roles
         self._refusals = itertools.count()
+        self._callers: Counter[str] = Counter()
 
     def add(self, access_key: str, key: Key) -> None:
         self._keys = {**(self._keys or {}), access_key: key}
@@ -59,6 +61,10 @@ class Keyring:
     def revoke(self, access_key: str) -> None:
         """The key is unknown from now on, also if it was the only one."""
         self._keys = {name: key for name, key in (self._keys or {}).items() if name != access_key}
+
+    def callers(self) -> dict[str, int]:
+        """How many requests each access key signed that was known."""
+        return dict(self._callers)
 
     def clear(self) -> None:
         self._keys = None
@@ -103,6 +109,12 @@ class Keyring:
         return caller
 
     def _caller(self, headers: Mapping[str, str], access_key: str) -> Caller | None:
+        caller = self._named(headers, access_key)
+        if caller is not None:
+            self._callers[access_key] += 1
+        return caller
+
+    def _named(self, headers: Mapping[str, str], access_key: str) -> Caller | None:
         if session := self._roles.session(access_key):
             role = self._roles.get(session.role)
             token = headers.get("X-Amz-Security-Token", "")

@@ -89,7 +89,7 @@ class Roles:
             role=role.arn,
             name=name,
             access_key=f"ASIA{chosen('key')[:16].upper()}",
-            secret=f"secret-{chosen('secret')[:33]}",
+            secret=f"issued-secret-{chosen('secret')[:33]}",
             token=f"session-token-{chosen('token')}",
             issued=now,
             expires=now + (role.seconds if seconds is None else seconds),
