@@ -71,10 +71,12 @@ class NotFound(CloudError):
 class Denied(CloudError):
     """Credentials are wrong or lack a permission.
 
-    ``permission`` is the action to allow (``ec2:CreateNetworkInterface``).
+    ``permission`` is the action to allow (``ec2:CreateNetworkInterface``). ``everything``: not this call alone, whoever
+    calls is refused or cannot be told at all.
     """
 
     permission: str = ""
+    everything: bool = False
 
 
 class Rejected(CloudError):

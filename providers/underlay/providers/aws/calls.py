@@ -101,12 +101,15 @@ class Ec2:
         async def once() -> R:
             used = self._identity.current
             try:
-                return await send()
+                answer = await send()
             except Denied as error:
                 # Refused credentials stop a request before anything is done: with others it may be sent again.
                 if not (errors.are_credentials_refused(error) and await self._identity.renewed(used)):
                     raise
-            return await send()
+                used = self._identity.current
+                answer = await send()
+            self._identity.accepted(used)
+            return answer
 
         async def send() -> R:
             if self._closed:

@@ -45,7 +45,7 @@ RATE = Rate(burst=10, refill_per_second=1)
 
 _CONNECT_SECONDS = 2
 _READ_SECONDS = 3
-# Between two attempts to renew what still works, and between two renewals of what was refused.
+# Between two attempts to renew what still works, and between two renewals that brought what is refused as well.
 _PAUSE_SECONDS = 10.0
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/.+")
 _SESSION_NAME = re.compile(r"[^\w+=,.@-]+", re.ASCII)
@@ -101,6 +101,11 @@ class Identity:
             if self._failure is not None and self._failure[0] >= asked_at:
                 raise self._failure[1]
             await self._renew()
+
+    def accepted(self, used: ReadOnlyCredentials) -> None:
+        """A call with these worked: should they be refused later, that is another matter than before."""
+        if used == self.current:
+            self._renewed_at = float("-inf")
 
     async def renewed(self, refused: ReadOnlyCredentials) -> bool:
         """After the cloud refused these: whether there are others to try now."""

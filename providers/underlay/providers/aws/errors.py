@@ -198,7 +198,7 @@ def no_credentials(error: Exception, *, operation: str, hint: str) -> CloudError
 
 def are_credentials_refused(error: CloudError) -> bool:
     """Because of who asks, not of what is asked."""
-    return isinstance(error, Denied) and not error.permission
+    return isinstance(error, Denied) and error.everything
 
 
 def malformed(error: Exception, *, operation: str, mutating: bool) -> CloudError:
@@ -285,6 +285,7 @@ def _answered(error: sdk.ClientError, *, operation: str, mutating: bool, hint: s
     if isinstance(translated, Denied):
         named = _ACTION.search(message)
         translated.permission = named[1] if named else f"{'sts' if sts else 'ec2'}:{operation}"
+        translated.everything = sts
     if isinstance(translated, Exhausted | NoPrefix):
         subnet = re.search(r"subnet-[0-9a-f]+", message)
         translated.subnet = subnet[0] if subnet else ""
@@ -301,7 +302,9 @@ def _meaning(operation: str, code: str, message: str) -> _Meaning | None:
 
 def _denied_credentials(operation: str, code: str, message: str, request_id: str, hint: str) -> Denied:
     text = f"{message.rstrip('.')} (the credentials were refused: {hint})"
-    return Denied(provider=PROVIDER, operation=operation, code=code, message=text, request_id=request_id)
+    denied = Denied(provider=PROVIDER, operation=operation, code=code, message=text, request_id=request_id)
+    denied.everything = True
+    return denied
 
 
 def _make(meaning: type[CloudError], operation: str, code: str, message: str, request_id: str) -> CloudError:
