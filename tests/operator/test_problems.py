@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.operator_site import FAST, KEY, Site, agent, eventually, operator, time_passes
+from support.operator_site import KEY, Site, agent, eventually, operator, time_passes
 from underlay.core.api.meta import Condition
 from underlay.core.api.networkprovider import SpiderNetworkProvider
 
@@ -96,31 +96,6 @@ async def test_a_missing_permission_to_write_is_named_until_granted(site: Site, 
         _permit(site, deny=[])
 
         await site.rest(node, addresses=4, interfaces=2)
-        await eventually(lambda: _unusable(site, site.name))
-
-
-async def test_credentials_that_stop_working_are_noticed(site: Site, apiserver: "ApiServer") -> None:
-    """Revoked while in service: the next call makes the provider say so; pods lose nothing; new ones mend it."""
-    await site.add_provider()
-    _permit(site, deny=[])
-    node = await site.add_node()
-    async with operator(site, apiserver.kubeconfig), agent(site, node) as stand_in:
-        await site.bind(node, 2)
-        await site.rest(node, addresses=4, interfaces=1)
-        site.sim.control("DELETE", "/credentials")
-        site.sim.control("POST", "/credentials", {"access_key": "AKIANEW", "secret": "secret"})
-        await site.bind(node, 3)
-        async with asyncio.timeout(TOLD_SECONDS):
-            condition = await _told(site, site.name)
-        assert condition.reason == "CredentialsRefused"
-        assert len(stand_in.held()) >= 2
-
-        await site.add_secret(site.name, "AKIANEW")
-        await site.client.merge_patch(
-            SpiderNetworkProvider, site.name, {"spec": {"addresses": FAST | {"cooldownSeconds": 1}}}
-        )
-
-        await site.rest(node, addresses=8, interfaces=2)
         await eventually(lambda: _unusable(site, site.name))
 
 

@@ -83,7 +83,7 @@ class Site:
 
     async def add_secret(self, name: str, access_key: str) -> None:
         """Credentials; the simulator knows callers by their access key."""
-        data = {"access_key_id": access_key, "secret_access_key": "secret"}
+        data = {"access_key_id": access_key, "secret_access_key": "hidden-from-everybody"}
         coded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
         await self.client.apply(Secret, name, {"data": coded}, manager="test", namespace="default")
         self._objects.append((Secret, name, "default"))

@@ -5,6 +5,7 @@ handlers    kopf handlers for what people write; no decisions
 gate        the gate to a cloud: crash points round each write, what is not permitted or held back
 metrics     what is counted, and its export
 providers   SpiderNetworkProviders, each with its loaded driver, its subnets and what is wrong with it
+credentials a provider's Secret, read live
 warmpool    the shell round core.cloud: one task per dirty node; snapshot → plan → act → status
 lanes       how many cloud writes of one kind are under way, and whose turn is next
 podkeeper   what is kept of 150,000 pods

@@ -47,6 +47,17 @@ class SteppedGate(CallGate):
         """Operations that were refused the last time."""
         return self._denied
 
+    @property
+    def refused(self) -> bool:
+        """Whether the credentials themselves were refused, so that no call can be expected to work."""
+        return any(error.everything for error in self._denied.values())
+
+    def accepted(self) -> None:
+        """They work (again), as a call just showed: what was refused because of them may work as well."""
+        if self.refused:
+            self._denied = {name: error for name, error in self._denied.items() if not error.everything}
+            self._changed()
+
     def set_by_hand(self, level: Level | None) -> bool:
         """The breaker's level as people want it; None: as it finds. True when that is new."""
         if level is self.breaker.by_hand:

@@ -127,7 +127,7 @@ async def lead(
     metrics = metrics or Metrics()
     cluster = (await client.get(Namespace, "kube-system")).metadata.uid or ""
     recorder = Recorder(client, clock=clock, component="underlay-operator")
-    reports = Reports(client=client, clock=clock, recorder=recorder)
+    reports = Reports(client=client, clock=clock, recorder=recorder, review_seconds=settings.secret_seconds)
     views = Views(
         nodes=Reflector(client, Node, clock=clock),
         pods=Reflector(client, Pod, clock=clock, fields="spec.nodeName!=", keep=PodKeeper().keep),

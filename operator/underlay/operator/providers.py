@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from underlay.core.api.kubernetes import Node, Secret
+from underlay.core.api.kubernetes import Node
 from underlay.core.api.networkprovider import SpiderNetworkProvider
 from underlay.core.api.selectors import selects
 from underlay.core.cloud.breaker import ANNOTATION as BREAKER_ANNOTATION
@@ -19,10 +19,10 @@ from underlay.core.cloud.pressure import Pressure
 from underlay.core.cloud.registry import ProviderSettings, load
 from underlay.core.errors import InvalidInput, UnderlayError
 from underlay.core.identity import SubnetId
-from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
 from underlay.core.runtime.clock import Clock
 from underlay.core.runtime.sharing import SingleFlight
+from underlay.operator import credentials
 from underlay.operator.gate import SteppedGate
 from underlay.operator.reconcile import subnets as subnet_choice
 from underlay.operator.reconcile import support
@@ -47,15 +47,17 @@ class FewBlocks:
 
 @dataclass(slots=True, kw_only=True)
 class Provider:
-    """One provider as it is now. ``driver`` None: it cannot be loaded, ``problem`` says why. ``returning``: what keeps
-    one that is being deleted.
+    """One provider as it is now. ``driver`` None: it cannot be loaded, ``problem`` says why. ``unread``: why its Secret
+    cannot be read any more, while it goes on with what was there before; ``returning``: what keeps one that is being
+    deleted.
     """
 
     value: SpiderNetworkProvider
     gate: SteppedGate
     driver: ProviderDriver | None = None
-    credentials: Mapping[str, str] | None = None
+    credentials: Mapping[str, str] | None = field(default=None, repr=False)
     problem: Advice | None = None
+    unread: Advice | None = None
     subnets: dict[SubnetId, Subnet] = field(default_factory=dict)
     subnets_read: dict[_Question, float] = field(default_factory=dict)
     blocked_until: dict[SubnetId, float] = field(default_factory=dict)
@@ -72,7 +74,7 @@ class Provider:
     @property
     def wrong(self) -> Advice | None:
         """Why it cannot work, or cannot do all of it."""
-        return self.problem or self._misread or next(map(advise, self.gate.denied.values()), None)
+        return self.problem or self.unread or self._misread or next(map(advise, self.gate.denied.values()), None)
 
     @property
     def _misread(self) -> Advice | None:
@@ -191,19 +193,34 @@ class Providers:
         elif before is None or before.spec != value.spec:  # else it is being loaded
             await self._load(value)
 
-    async def retry(self, provider: Provider) -> None:
-        """Tries a provider that cannot work again, with the credentials its secret has now."""
-        if self._providers.get(provider.name) is not provider or provider.problem is None:
+    async def review(self, provider: Provider) -> None:
+        """Reads the Secret again and works with what it holds now; tries a provider that cannot work or whose
+        credentials were refused.
+        """
+        if self._providers.get(provider.name) is not provider:
             return
         try:
-            same = provider.driver is not None and await self._credentials(provider.value) == provider.credentials
-        except SecretUnreadable:
-            same = False
-        if not same:
-            await self._load(provider.value)
+            found = await credentials.read(self._client, provider.value)
+        except SecretUnreadable as error:
+            unread = advise(error)
+            if provider.driver is None:
+                provider.problem = unread
+                return
+            if provider.unread != unread:
+                provider.unread = unread
+                self._log.warning("provider.secret-unreadable", provider=provider.name, error=str(error))
+        else:
+            provider.unread = None
+            if found != provider.credentials:
+                self._log.info("provider.credentials-changed", provider=provider.name)
+            if provider.driver is None or found != provider.credentials:
+                await self._load(provider.value)
+                return
+        if provider.problem is None and not provider.gate.refused:
             return
         await self._probe(provider, seconds=_PROBE_SECONDS)
         if provider.problem is None and self._providers.get(provider.name) is provider:
+            provider.gate.accepted()
             # Another object, so that nodes do not wait for their next turn.
             self._providers[provider.name] = replace(provider)
             self._report(provider)
@@ -215,13 +232,14 @@ class Providers:
         began = self._clock.monotonic()
         try:
             support.check(value.spec)
-            provider.credentials = await self._credentials(value)
+            provider.credentials = await credentials.read(self._client, value)
             provider.gate.forget()
             settings = ProviderSettings(
                 name=name,
                 region=value.spec.region,
                 endpoint=value.spec.endpoint,
                 credentials=provider.credentials,
+                role=value.spec.assume_role,
                 gate=provider.gate,
                 cluster=self._cluster,
             )
@@ -335,8 +353,12 @@ class Providers:
             callback()
 
     def _gate(self, value: SpiderNetworkProvider) -> SteppedGate:
-        spec, secret = value.spec, value.spec.credentials_secret_ref
-        account = (spec.driver, spec.region, spec.endpoint, f"{secret.namespace}/{secret.name}" if secret else "")
+        spec, secret, role = value.spec, value.spec.credentials_secret_ref, value.spec.assume_role
+        account = (
+            *(spec.driver, spec.region, spec.endpoint),
+            f"{secret.namespace}/{secret.name}" if secret else "",
+            *((role.role, role.external_id, role.endpoint) if role else ()),
+        )
         if account not in self._gates:
             self._gates[account] = self._make_gate(value.metadata.name, lambda: self._told(account))
         return self._gates[account]
@@ -360,24 +382,6 @@ class Providers:
         for provider in self.all():
             if provider.gate is self._gates.get(account):
                 self._changed(provider.name)
-
-    async def _credentials(self, value: SpiderNetworkProvider) -> Mapping[str, str] | None:
-        reference = value.spec.credentials_secret_ref
-        if reference is None:
-            return None
-        named = f"{reference.namespace}/{reference.name}"
-        try:
-            secret = await self._client.get(Secret, reference.name, reference.namespace)
-        except kube_errors.NotFound as error:
-            raise SecretUnreadable(named, "it does not exist") from error
-        except kube_errors.KubeError as error:
-            raise SecretUnreadable(named, str(error)) from error
-        if not secret.data:
-            raise SecretUnreadable(named, "it has no data; the driver's credential keys are expected")
-        try:
-            return {key: value.decode().strip() for key, value in secret.data.items()}
-        except UnicodeDecodeError as error:
-            raise SecretUnreadable(named, "a value is no text") from error
 
 
 def _question(asked: SubnetQuery) -> _Question:

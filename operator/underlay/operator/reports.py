@@ -1,4 +1,6 @@
-"""Status of SpiderNetworkProviders: whether each can work, its subnets, its calls. Unusable ones are tried again."""
+"""Status of SpiderNetworkProviders: whether each can work, its subnets, its calls. Secrets are read again, and what
+does not work is tried again.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -27,6 +29,7 @@ from underlay.operator.providers import Provider, Providers
 
 _QUIET_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
+_SHORTEST_SECONDS = 0.1
 BREAKER = "Breaker"
 """Condition of a provider: True while calls are held back."""
 RETURNED = "Returned"
@@ -45,16 +48,20 @@ _PRESSURES: Mapping[Pressure, Literal["normal", "low", "empty"]] = {
 
 
 class Reports:
-    """Writes at most one status a second per provider."""
+    """Writes at most one status a second per provider, and has each reviewed in time.
 
-    def __init__(self, *, client: KubeClient, clock: Clock, recorder: Recorder) -> None:
+    ``review_seconds``: how soon new content of a Secret is noticed while the old still works.
+    """
+
+    def __init__(self, *, client: KubeClient, clock: Clock, recorder: Recorder, review_seconds: float) -> None:
         self._client = client
         self._clock = clock
         self._recorder = recorder
         self._queue: KeyedQueue[str] = KeyedQueue(clock=clock)
         self._written: dict[str, SpiderNetworkProviderStatus] = {}
         self._wrote_at: dict[str, float] = {}
-        self._try_at: dict[str, float] = {}
+        self._review_seconds = review_seconds
+        self._reviewed_at: dict[str, float] = {}
         self._log = structlog.get_logger()
 
     def changed(self, provider: str) -> None:
@@ -86,25 +93,29 @@ class Reports:
     async def _round(self, name: str, providers: Providers) -> None:
         provider, now = providers.get(name), self._clock.monotonic()
         if provider is None:
-            for memory in (self._written, self._wrote_at, self._try_at):
+            for memory in (self._written, self._wrote_at, self._reviewed_at):
                 memory.pop(name, None)
             return
         if (wait := self._wrote_at.get(name, float("-inf")) + _QUIET_SECONDS - now) > 0:
             self._queue.add_after(name, wait)
             return
-        if provider.problem is not None and now >= self._try_at.get(name, float("inf")):
-            await providers.retry(provider)
-            self._try_at.pop(name)
+        if self._reviewed_at.setdefault(name, now) + self._pause(provider) <= now:
+            await providers.review(provider)
+            self._reviewed_at[name] = self._clock.monotonic()
             provider = providers.get(name) or provider
-        if provider.problem is None:
-            self._try_at.pop(name, None)
-        elif name not in self._try_at:
-            wait = min(provider.problem.retry_seconds, _RETRY_SECONDS)
-            self._try_at[name] = self._clock.monotonic() + wait
-            self._queue.add_after(name, wait)
+        self._queue.add_after(
+            name, max(self._reviewed_at[name] + self._pause(provider) - self._clock.monotonic(), _SHORTEST_SECONDS)
+        )
         if provider.gate.level:
             self._queue.add_after(name, _BREAKER_SECONDS)
         await self._write(provider, providers)
+
+    def _pause(self, provider: Provider) -> float:
+        """Between two reviews: what is refused is looked at at once when that has not just been done."""
+        trouble = provider.problem or provider.unread
+        if trouble is None and not provider.gate.refused:
+            return self._review_seconds
+        return min(trouble.retry_seconds if trouble else _RETRY_SECONDS, _RETRY_SECONDS, self._review_seconds)
 
     async def _write(self, provider: Provider, providers: Providers) -> None:
         name, status = provider.name, self._status(provider, providers)
