@@ -211,7 +211,7 @@ class Providers:
                 self._log.warning("provider.secret-unreadable", provider=provider.name, error=str(error))
         else:
             provider.unread = None
-            if found != provider.credentials:
+            if provider.driver is not None and found != provider.credentials:
                 self._log.info("provider.credentials-changed", provider=provider.name)
             if provider.driver is None or found != provider.credentials:
                 await self._load(provider.value)
