@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from support import operator_site
+from support.agreement import Json
 from support.fleet import fleet_of, numbered, spread
 from support.modes import MODES, Mode
 from support.operator_process import operator_process, steps
@@ -56,26 +57,32 @@ async def test_a_leader_killed_in_flight_is_followed_by_the_next(
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
-async def test_a_leader_that_stalls_and_wakes_writes_nothing(
-    mode: Mode, client: KubeClient, apiserver: "ApiServer", api: Api, tmp_path: Path
+@pytest.mark.parametrize(
+    "step", [WarmStep.INTENDED, f"{WarmStep.SENDING}:CreateNetworkInterface"], ids=["before", "amid"]
+)
+async def test_a_leader_that_stalls_and_wakes_changes_nothing(
+    step: str, mode: Mode, client: KubeClient, apiserver: "ApiServer", api: Api, tmp_path: Path
 ) -> None:
-    """A leader stops (as a frozen machine does) with its intent written and its call not sent. Another takes over and
-    comes to rest. Waked, the first sends no write and ends with an error.
+    """A leader stops (as a frozen machine does) with its intent written. Another takes over and comes to rest. Waked,
+    the first sends no write but the one that had been let through, which the cloud knows by its token; nothing comes
+    of that, and the process ends with an error.
     """
     async with operator_site.opened(client) as site, fleet_of(site, api, mode) as fleet:
         await fleet.add_provider(interfaces={"usePrimary": False})
         await fleet.add_nodes(2, "m5.large")
         await free_lease(site)
         first, second = (
-            settings_for(site, apiserver.kubeconfig, identity=name, log_level="warning") for name in ("first", "second")
+            # With one worker nothing else is under way where it stops.
+            settings_for(site, apiserver.kubeconfig, identity=name, log_level="warning", workers=1)
+            for name in ("first", "second")
         )
         async with fleet.stand_ins(), keeping_vigil(api):
             await fleet.start(spread(numbered(f"{site.name}-p", 10), fleet.nodes))
-            async with operator_process(first, tmp_path, "--at", WarmStep.INTENDED, "--nth", "2", "--stop") as stalled:
-                await eventually(lambda: _not_passed(tmp_path, "first", WarmStep.INTENDED, 2), seconds=30)
+            async with operator_process(first, tmp_path, "--at", step, "--stop") as stalled:
+                await eventually(lambda: _not_passed(tmp_path, "first", step), seconds=30)
                 async with operator_process(second, tmp_path):
                     await fleet.settled(seconds=60)
-                    passed, written = steps(tmp_path, "first"), _written(site)
+                    passed, written, table = steps(tmp_path, "first"), _written(site), _interfaces(site)
 
                     stalled.send_signal(signal.SIGCONT)
                     async with asyncio.timeout(30):
@@ -83,7 +90,9 @@ async def test_a_leader_that_stalls_and_wakes_writes_nothing(
 
                     waked = steps(tmp_path, "first")[len(passed) :]
                     assert [step for step in waked if step.startswith(WarmStep.SENDING)] == []
-                    assert _written(site) == written
+                    allowed = {"CreateNetworkInterface"} if step.startswith(WarmStep.SENDING) else set()
+                    assert {name for name, count in _written(site).items() if count != written[name]} <= allowed
+                    assert _interfaces(site) == table
                     await fleet.settled()
                     lease = await client.get(Lease, site.name, "kube-system")
                     assert lease.spec.holder_identity == "second"
@@ -110,9 +119,13 @@ async def test_two_leaders_at_once_do_no_harm(mode: Mode, client: KubeClient, ap
             await end(leaders.pop())
 
 
-async def _not_passed(folder: Path, identity: str, step: str, times: int) -> str:
-    found = steps(folder, identity).count(step)
-    return "" if found == times else f"{step} was passed {found} times"
+async def _not_passed(folder: Path, identity: str, step: str) -> str:
+    return "" if step in steps(folder, identity) else f"{step} was not passed"
+
+
+def _interfaces(site: Site) -> list[Json]:
+    rows: list[Json] = site.sim.control("GET", "/table")["interfaces"]
+    return rows
 
 
 def _written(site: Site) -> dict[str, dict[str, int]]:
