@@ -347,6 +347,37 @@ class TestEc2:
         assert purposes["169.254.169.123"] == purposes["fd00:ec2::123"] == "time"
         assert purposes["169.254.170.23"] == purposes["fd00:ec2::23"] == "pod-identity"
 
+    async def test_a_fragmented_subnet(self, cloud: Ec2Cloud) -> None:
+        """A /27 has enough addresses for a prefix and no block of 16 that is whole: EC2 has another code for that, the
+        meaning is the same.
+        """
+        place = {"vpc": cloud.network, "zone": ZONE, "cidr": "10.0.3.0/27"}
+        narrow = SubnetId(cloud.sim.control("POST", "/subnets", place)["id"])
+        want = replace(wanted(cloud, kinds={Kind.IPV4_PREFIX: 1}), subnet=narrow)
+        with pytest.raises(errors.NoPrefix) as of_create:
+            await cloud.driver.create_interface(want)
+        made = await cloud.driver.create_interface(replace(wanted(cloud, name="plain", count=1), subnet=narrow))
+        with pytest.raises(errors.NoPrefix) as of_assign:
+            await cloud.driver.assign(made.id, AddressRequest(kind=Kind.IPV4_PREFIX, count=1))
+
+        for caught in (of_create, of_assign):
+            assert (caught.value.code, caught.value.subnet) == ("InsufficientCidrBlocks", narrow)
+
+    async def test_one_hanging_operation_does_not_stop_others(self, cloud: Ec2Cloud) -> None:
+        """More calls of it than it has threads hang; another operation is answered meanwhile."""
+        made = await cloud.driver.create_interface(wanted(cloud, count=1))
+        fault = {"operation": "UnassignPrivateIpAddresses", "kind": "hang", "count": 20}
+        cloud.sim.control("POST", "/faults", fault)
+        hanging = [asyncio.create_task(cloud.driver.unassign(made.id, made.addresses)) for _ in range(20)]
+        async with asyncio.timeout(10):
+            added = await cloud.driver.assign(made.id, AddressRequest(count=1))
+
+        assert len(added) == 1
+        assert not any(task.done() for task in hanging)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+
     async def test_wrong_credentials_are_named(self, cloud: Ec2Cloud) -> None:
         """An unknown access key is no missing permission: the text speaks of the credentials."""
         cloud.sim.control("DELETE", "/credentials/AKIAUNDERLAY")

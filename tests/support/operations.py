@@ -1,4 +1,4 @@
-"""What the driver may call at the cloud, and what of it no provider can lead to yet."""
+"""What the driver may call at the cloud, and what of it no provider of the large tests leads to."""
 
 from underlay.providers.aws.calls import RATES
 
@@ -9,12 +9,11 @@ AWAITED: frozenset[str] = frozenset(
         "CreateSubnetCidrReservation",
         "DeleteSubnetCidrReservation",
         "GetSubnetCidrReservations",
-        "DescribeRouteTables",
         "DescribeSecurityGroups",
     }
 )
-"""The driver has words for these and the operator does not say them. Whoever changes that takes them off this list:
-tests fail if one of them is called.
+"""The operator does not call these, or only for groups by tags and reserved blocks, which have tests of their own
+(test_networks). Whoever changes that takes them off this list: tests fail if one of them is called.
 """
 SENT = frozenset(RATES) - AWAITED
 WRITES = frozenset(operation for operation in RATES if not operation.startswith(("Describe", "Get")))

@@ -17,6 +17,7 @@ from underlay.core.cloud.settle import OwnWrite, learn, wrote
 from underlay.core.identity import InterfaceId
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
+from underlay.operator.groups import SecurityGroups
 from underlay.operator.nodework import NodeWork
 from underlay.operator.providers import Providers
 from underlay.operator.reconcile import status as render
@@ -32,6 +33,7 @@ class CloudWrites:
         *,
         records: Records,
         providers: Providers,
+        groups: SecurityGroups,
         clock: Clock,
         cluster: str,
         settle_seconds: float,
@@ -39,6 +41,7 @@ class CloudWrites:
     ) -> None:
         self._records = records
         self._providers = providers
+        self._groups = groups
         self._clock = clock
         self._cluster = cluster
         self._settle = settle_seconds
@@ -69,6 +72,9 @@ class CloudWrites:
 
     async def carry_out(self, work: NodeWork, action: Action) -> None:
         """Intent, cloud write, record. A refusal removes the intent; an unknown outcome leaves it to ``recover``."""
+        if isinstance(action, Create):
+            # Known before there is an intent, which would be repeated for as long as they cannot be found.
+            await self._groups.of(work.provider, work.known.instance)
         started_at = rfc3339(self._clock.now())
         intent = intents.before(action, work.known.instance, id=token_hex(8), started_at=started_at)
         self._step(WarmStep.INTENDING)
@@ -167,7 +173,7 @@ class CloudWrites:
         now = self._clock.monotonic
         match intents.again(intent, work.known.instance):
             case Create() as create:
-                made = await work.driver.create_interface(self._request(work, intent.token, create))
+                made = await work.driver.create_interface(await self._request(work, intent.token, create))
                 return OwnWrite(at=now(), interface=made.id, created=made)
             case Assign(interface=interface, kind=kind, count=count):
                 added = await work.driver.assign(interface, AddressRequest(kind=kind, count=count))
@@ -179,16 +185,15 @@ class CloudWrites:
                 await work.driver.delete_interface(interface)
                 return OwnWrite(at=now(), interface=interface, deleted=True)
 
-    def _request(self, work: NodeWork, token: str, create: Create) -> InterfaceRequest:
+    async def _request(self, work: NodeWork, token: str, create: Create) -> InterfaceRequest:
         instance, spec = work.known.instance, work.provider.value.spec
-        primary = next(interface for interface in instance.interfaces if interface.primary)
         return InterfaceRequest(
             token=token,
             instance=instance.id,
             device_index=create.device_index,
             network_card=create.network_card,
             subnet=create.subnet,
-            security_groups=tuple(spec.security_groups.ids) or primary.security_groups,
+            security_groups=await self._groups.of(work.provider, instance),
             wanted=create.wanted,
             owner=Owner(cluster=self._cluster, node=work.node.metadata.uid or ""),
             description=f"underlay: pods of node {work.name}",

@@ -40,6 +40,7 @@ from underlay.operator.podkeeper import PodKeeper
 from underlay.operator.providers import Providers, close_all
 from underlay.operator.removal import Removal
 from underlay.operator.reports import Reports
+from underlay.operator.reservations import Reservations
 from underlay.operator.settings import Settings
 from underlay.operator.warmpool import Views, WarmPool
 
@@ -172,8 +173,14 @@ async def lead(
         collected=metrics.collected,
         shortest_seconds=min(settings.settle_seconds, _COLLECT_SECONDS),
     )
+    reservations = Reservations(clock=clock, cluster=cluster, providers=providers)
     removal = Removal(
-        client=client, clock=clock, cluster=cluster, providers=providers, settle_seconds=settings.settle_seconds
+        client=client,
+        clock=clock,
+        cluster=cluster,
+        providers=providers,
+        reservations=reservations,
+        settle_seconds=settings.settle_seconds,
     )
     metrics.follow(
         levels=lambda: {provider.name: provider.gate.level for provider in providers.all()},
@@ -189,6 +196,7 @@ async def lead(
         ],
     )
     providers.subscribe(pool.all_dirty)
+    providers.subscribe(reservations.changed)
     _mark_dirty(views, pool, reports)
     heard = asyncio.Event()
     try:
@@ -200,6 +208,7 @@ async def lead(
             events=recorder.run(),
             reports=reports.run(providers),
             collector=collector.run(),
+            reservations=reservations.run(),
             providers=hear(providers, removal, heard),
             warmpool=_when_synced(views, heard, pool, ready),
         )

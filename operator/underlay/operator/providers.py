@@ -27,6 +27,7 @@ from underlay.operator.gate import SteppedGate
 from underlay.operator.reconcile import subnets as subnet_choice
 from underlay.operator.reconcile import support
 from underlay.operator.reconcile.advice import Advice, SecretUnreadable, advise
+from underlay.operator.reconcile.reservations import Reserved
 
 _NO_PREFIX_SECONDS = 300.0
 # A person waits for the condition; whatever takes longer is told as unreachable and tried again.
@@ -49,7 +50,7 @@ class FewBlocks:
 class Provider:
     """One provider as it is now. ``driver`` None: it cannot be loaded, ``problem`` says why. ``unread``: why its Secret
     cannot be read any more, while it goes on with what was there before; ``returning``: what keeps one that is being
-    deleted.
+    deleted; ``reserved``: whether the blocks it names are kept, once that was looked at.
     """
 
     value: SpiderNetworkProvider
@@ -65,6 +66,7 @@ class Provider:
     pressures: dict[SubnetId, Pressure] = field(default_factory=dict)
     returning: str = ""
     reading: SingleFlight[_Question, None] = field(default_factory=SingleFlight)
+    reserved: Reserved | None = None
 
     @property
     def name(self) -> str:
@@ -174,6 +176,12 @@ class Providers:
         """What keeps a provider that is being deleted."""
         if text != provider.returning:
             provider.returning = text
+            self._changed(provider.name)
+
+    def tell_reserved(self, provider: Provider, told: Reserved) -> None:
+        """Whether the blocks that a provider names are kept."""
+        if told != provider.reserved:
+            provider.reserved = told
             self._changed(provider.name)
 
     async def put(self, value: SpiderNetworkProvider) -> None:
@@ -300,12 +308,12 @@ class Providers:
 
     async def candidates(self, provider: Provider, instance: Instance) -> tuple[Subnet, ...]:
         """Subnets a new interface of ``instance`` may be made in, best first."""
-        asked = subnet_choice.query(provider.value.spec.subnets, instance)
-        now = self._clock.monotonic()
+        selector, now = provider.value.spec.subnets, self._clock.monotonic()
+        asked = subnet_choice.query(selector, instance)
         if now - provider.subnets_read.get(_question(asked), float("-inf")) > self._subnet_seconds:
-            await self._read_subnets(provider, asked)
-        fitting = subnet_choice.fitting(provider.subnets.values(), asked)
-        return subnet_choice.candidates(fitting, provider.value.spec.subnets, instance, provider.blocked_until, now)
+            await self._read_subnets(provider, asked, lambda subnet: subnet_choice.fits(subnet, selector, instance))
+        fitting = subnet_choice.fitting(provider.subnets.values(), selector, instance)
+        return subnet_choice.candidates(fitting, selector, instance, provider.blocked_until, now)
 
     async def subnets_of(self, provider: Provider, instance: Instance) -> Mapping[SubnetId, Subnet]:
         """The subnets of the instance's interfaces."""
@@ -331,14 +339,19 @@ class Providers:
         now = self._clock.monotonic()
         return {subnet: few.most for subnet, few in provider.prefixes.items() if few.until > now}
 
-    async def _read_subnets(self, provider: Provider, asked: SubnetQuery) -> None:
-        """Many nodes need the same answer at the same time: they share it."""
+    async def _read_subnets(
+        self, provider: Provider, asked: SubnetQuery, meant: Callable[[Subnet], bool] = lambda _: True
+    ) -> None:
+        """Many nodes need the same answer at the same time: they share it. It keeps subnets that are ``meant``, and
+        renews those that were.
+        """
         if (driver := provider.driver) is None:
             return
 
         async def read() -> None:
             for subnet in await driver.subnets(asked):
-                provider.subnets[subnet.id] = subnet
+                if subnet.id in provider.subnets or meant(subnet):
+                    provider.subnets[subnet.id] = subnet
             provider.subnets_read[_question(asked)] = self._clock.monotonic()
             self._changed(provider.name)
 

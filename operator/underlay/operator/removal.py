@@ -11,6 +11,7 @@ from underlay.core.cloud import tags
 from underlay.core.cloud.errors import CloudError
 from underlay.core.cloud.limits import LeaseNotHeld
 from underlay.core.cloud.model import NetworkInterface, Owner
+from underlay.core.errors import InvalidInput
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
 from underlay.core.runtime.clock import Clock
@@ -18,6 +19,7 @@ from underlay.operator.providers import Provider, Providers
 from underlay.operator.reconcile import retiring
 from underlay.operator.reconcile.advice import advise
 from underlay.operator.reconcile.collect import claims, detached
+from underlay.operator.reservations import Reservations
 
 FINALIZER = "underlay.spidernet.io/operator"
 """Holds a provider until nothing is left of it. Removed by hand, what is left stays at the cloud."""
@@ -30,12 +32,20 @@ class Removal:
     """
 
     def __init__(
-        self, *, client: KubeClient, clock: Clock, cluster: str, providers: Providers, settle_seconds: float
+        self,
+        *,
+        client: KubeClient,
+        clock: Clock,
+        cluster: str,
+        providers: Providers,
+        reservations: Reservations,
+        settle_seconds: float,
     ) -> None:
         self._client = client
         self._clock = clock
         self._cluster = cluster
         self._providers = providers
+        self._reservations = reservations
         self._settle = settle_seconds
         self._clean_since: dict[str, float] = {}
         self._log = structlog.get_logger()
@@ -47,7 +57,7 @@ class Removal:
             return ""
         try:
             text = await self._left(provider)
-        except CloudError as error:
+        except (CloudError, InvalidInput) as error:
             text = self._blind(advise(error).message)
         except (kube_errors.KubeError, LeaseNotHeld) as error:
             text = self._blind(str(error))
@@ -69,6 +79,7 @@ class Removal:
             return f"SpiderNodeNetwork {names} cannot be read. To do: correct or delete it."
         if text := retiring.waiting(item for item in listing.items if item.spec.provider == provider.name):
             return text
+        await self._reservations.settle(provider)
         if self._providers.sharing(provider):
             return ""
         if provider.driver is None:

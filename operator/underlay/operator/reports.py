@@ -26,6 +26,8 @@ from underlay.core.kube.events import Recorder, reference
 from underlay.core.runtime.aio import KeyedQueue
 from underlay.core.runtime.clock import Clock
 from underlay.operator.providers import Provider, Providers
+from underlay.operator.reconcile import egress
+from underlay.operator.reconcile.reservations import RESERVED
 
 _QUIET_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
@@ -169,6 +171,9 @@ class Reports:
             had = set_condition(had, "Ready", "False", problem.reason, problem.message, now, generation)
         if provider.returning:
             had = set_condition(had, RETURNED, "False", "Returning", provider.returning, now, generation)
+        had = egress.told(had, provider.value.spec, provider.subnets.values(), now=now, generation=generation)
+        if (reserved := provider.reserved) is not None:
+            had = set_condition(had, RESERVED, reserved.status, reserved.reason, reserved.message, now, generation)
         if level or any(condition.type == BREAKER for condition in had):
             reason = {Level.NORMAL: "Normal", Level.NO_RELEASE: "NoRelease", Level.NO_CALLS: "NoCalls"}[level]
             had = set_condition(

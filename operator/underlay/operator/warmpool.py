@@ -24,7 +24,7 @@ from underlay.core.cloud.model import Kind, Limits
 from underlay.core.cloud.plan import Plan, plan
 from underlay.core.cloud.pressure import Pressure
 from underlay.core.cloud.view import NodeView
-from underlay.core.errors import UnderlayError
+from underlay.core.errors import InvalidInput, UnderlayError
 from underlay.core.identity import SubnetId
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
@@ -35,6 +35,7 @@ from underlay.core.runtime.checkpoints import Checkpoint, passing
 from underlay.core.runtime.clock import Clock
 from underlay.operator.cloudwrites import CloudWrites
 from underlay.operator.farewell import Farewells
+from underlay.operator.groups import SecurityGroups
 from underlay.operator.lanes import Lanes
 from underlay.operator.nodepools import NodePools
 from underlay.operator.nodework import Memory, NodeWork
@@ -43,7 +44,7 @@ from underlay.operator.reconcile import fences, retiring
 from underlay.operator.reconcile import status as render
 from underlay.operator.reconcile.advice import advise
 from underlay.operator.reconcile.demand import Need, need
-from underlay.operator.reconcile.subnets import fitting, query
+from underlay.operator.reconcile.subnets import fitting
 from underlay.operator.records import Records, operator_part, wanted_spec
 from underlay.operator.scarcity import Scarcity
 from underlay.operator.settings import Settings
@@ -89,9 +90,16 @@ class WarmPool:
         self._recorder = recorder
         self._step = checkpoint
         self._planned = planned
+        self._groups = SecurityGroups(
+            clock=clock,
+            cluster=cluster,
+            settle_seconds=settings.settle_seconds + settings.resync_seconds,
+            fresh_seconds=settings.subnet_seconds,
+        )
         self._writes = CloudWrites(
             records=self._records,
             providers=providers,
+            groups=self._groups,
             clock=clock,
             cluster=cluster,
             settle_seconds=settings.settle_seconds,
@@ -218,7 +226,14 @@ class WarmPool:
             else:
                 self._queue.add_after(work.name, self._reread)
             return settled
-        return await self._supply(work)
+        if await self._supply(work):
+            return True
+        if not work.retiring and (changes := await self._groups.due(work)):
+            # The cloud counts these with the calls that create.
+            with self._lanes.creating.place(work.name) as placed:
+                if placed:
+                    await self._groups.apply(work, changes)
+        return False
 
     async def _supply(self, work: NodeWork) -> bool:
         """The round of a node of which all is known."""
@@ -297,14 +312,14 @@ class WarmPool:
                     await self._pools.ask_release(work, action)
                 else:
                     await self._writes.carry_out(work, action)
-            except CloudError as error:
+            except (CloudError, InvalidInput) as error:
                 if not self._learn_blocks(work, action, error):
                     work.memory.act_at = self._clock.monotonic() + await self._in_trouble(work, error)
             else:
                 work.memory.failures = 0
         return True
 
-    def _learn_blocks(self, work: NodeWork, action: Action, error: CloudError) -> bool:
+    def _learn_blocks(self, work: NodeWork, action: Action, error: UnderlayError) -> bool:
         """A subnet without whole blocks is no trouble: fewer are asked for, then the plan knows another way or tells
         that there is none. A cloud may call it exhausted, when it has not as many addresses as the prefixes would take.
         """
@@ -322,7 +337,7 @@ class WarmPool:
         homes = {interface.subnet for interface in instance.interfaces}
         lacking: set[SubnetId] = set()
         if need and decided.usable < need.pods and decided.lack and decided.shortage.startswith("subnet:"):
-            offered = fitting(provider.subnets.values(), query(provider.value.spec.subnets, instance))
+            offered = fitting(provider.subnets.values(), provider.value.spec.subnets, instance)
             lacking = homes | {subnet.id for subnet in offered if subnet.zone == instance.zone}
         self._scarcity.tell(work.name, homes, lacking)
         self._scarcity.judge(provider)

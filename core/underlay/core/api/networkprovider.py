@@ -41,15 +41,24 @@ class AssumeRole(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     endpoint: Annotated[str, Meta(max_length=2048)] = ""
 
 
-class SubnetSelector(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
-    """Which subnets new interfaces are made in; neither ids nor tags: the subnet of the node's primary interface.
+class SubnetReservation(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """A block of a subnet out of which the cloud shall give nothing else: whole prefixes, or fixed addresses only."""
 
-    ``ordered`` follows ``ids``.
+    cidr: Annotated[str, Meta(min_length=1, max_length=64)]
+    use: Literal["prefix", "fixed"]
+
+
+class SubnetSelector(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """Which subnets new interfaces are made in; neither ids nor tags: the subnet of the node's primary interface unless
+    it is tagged ``kubernetes.io/role/cni: 0``, and those of the node's zone and network that are tagged with 1.
+
+    ``ordered`` follows ``ids``. ``reservations`` are made in whichever of the subnets each lies in.
     """
 
     ids: Ids = []
     tags: Tags = {}
     policy: Literal["mostFree", "ordered", "spread"] = "mostFree"
+    reservations: Annotated[list[SubnetReservation], keyed_by("cidr"), Meta(max_length=64)] = []
 
 
 class SecurityGroupSelector(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):

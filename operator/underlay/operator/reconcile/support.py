@@ -14,9 +14,6 @@ def check(spec: SpiderNetworkProviderSpec) -> None:
     for field, (found, supported) in refused.items():
         if found != supported:
             raise InvalidInput(field, found=found, expected=f"{supported} (this version supports nothing else yet)")
-    if spec.security_groups.tags:
-        expected = "nothing (this version takes spec.securityGroups.ids only)"
-        raise InvalidInput("spec.securityGroups.tags", found=dict(spec.security_groups.tags), expected=expected)
 
 
 def check_driver(spec: SpiderNetworkProviderSpec, driver: str, capabilities: Capabilities) -> None:
@@ -27,3 +24,10 @@ def check_driver(spec: SpiderNetworkProviderSpec, driver: str, capabilities: Cap
     if "ipv6" in spec.addresses.families and not capabilities.ipv6:
         expected = f"ipv4 (driver {driver} knows no IPv6 addresses)"
         raise InvalidInput("spec.addresses.families", found=",".join(spec.addresses.families), expected=expected)
+    if spec.security_groups.tags and not capabilities.security_groups:
+        expected = f"ids (driver {driver} cannot find groups by tags)"
+        raise InvalidInput("spec.securityGroups.tags", found=dict(spec.security_groups.tags), expected=expected)
+    if spec.subnets.reservations and not capabilities.reservations:
+        expected = f"nothing (driver {driver} cannot reserve blocks)"
+        found = ", ".join(item.cidr for item in spec.subnets.reservations)
+        raise InvalidInput("spec.subnets.reservations", found=found, expected=expected)
