@@ -1,18 +1,17 @@
 """Cloud writes of a node: intent, call, record, in this order, so that a killed operator finds out what happened."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from secrets import token_hex
 
 import structlog
 
 from underlay.core.api.conditions import parse_rfc3339, rfc3339
 from underlay.core.api.nodenetwork import Demand, Intent, OperatorStatus
-from underlay.core.cloud import intents, items
+from underlay.core.cloud import intents, items, tags
 from underlay.core.cloud.actions import Action, Assign, Create, Delete, Release
 from underlay.core.cloud.errors import Busy, CloudError, LimitReached, Throttled, Unavailable, UnknownOutcome
 from underlay.core.cloud.items import Item
-from underlay.core.cloud.model import AddressRequest, Instance, InterfaceRequest, Limits, Owner, kind_of
+from underlay.core.cloud.model import AddressRequest, InterfaceRequest, Limits, Owner, kind_of
 from underlay.core.cloud.settle import OwnWrite, learn, wrote
 from underlay.core.identity import InterfaceId
 from underlay.core.runtime.checkpoints import Checkpoint
@@ -20,6 +19,7 @@ from underlay.core.runtime.clock import Clock
 from underlay.operator.groups import SecurityGroups
 from underlay.operator.nodework import NodeWork
 from underlay.operator.providers import Providers
+from underlay.operator.reconcile import existing
 from underlay.operator.reconcile import status as render
 from underlay.operator.records import Records, operator_part
 from underlay.operator.steps import WarmStep
@@ -56,7 +56,11 @@ class CloudWrites:
         if memory.known is None or age >= fresh:
             read = await work.driver.instance(work.driver.instance_id(work.node.spec.provider_id or ""))
             status = memory.network.status
-            read = _without(read, work.own_addresses)
+            if memory.foreign is None:
+                leave = work.provider.value.spec.interfaces.existing == "leave"
+                recorded = status.interfaces if status else []
+                memory.foreign = existing.foreign(read, recorded, work.own_addresses) if leave else {}
+            read = existing.without(read, memory.foreign, work.own_addresses)
             accepted = {
                 InterfaceId(interface.id): frozenset(map(items.parse, (*interface.addresses, *interface.prefixes)))
                 for interface in (status.interfaces if status else [])
@@ -89,7 +93,8 @@ class CloudWrites:
             await self._call(work, intent)
             return True
         lagging = self._clock.now() - parse_rfc3339(intent.started_at) < self._settle
-        instance = _without(await work.driver.instance(work.known.instance.id), work.own_addresses)
+        read = await work.driver.instance(work.known.instance.id)
+        instance = existing.without(read, work.memory.foreign or {}, work.own_addresses)
         rest = work.intents_without(intent)
         match intents.settle(intent, instance, lagging=lagging):
             case intents.Done(interface=interface, added=added):
@@ -120,7 +125,15 @@ class CloudWrites:
         status = OperatorStatus(
             instance=render.instance_status(instance),
             limits=render.limits_status(limits) if limits else had.limits,
-            interfaces=[render.interface_status(interface, subnets) for interface in instance.interfaces],
+            interfaces=[
+                render.interface_status(
+                    interface,
+                    subnets,
+                    managed=tags.is_managed(interface, self._cluster),
+                    foreign=(memory.foreign or {}).get(interface.id, frozenset()),
+                )
+                for interface in instance.interfaces
+            ],
             intents=intents_now,
             demand=_demand(work) or had.demand,
             conditions=conditions,
@@ -211,12 +224,3 @@ def _demand(work: NodeWork) -> Demand | None:
 def _ipv4(of: Iterable[Item]) -> int:
     """Addresses they take of the subnet."""
     return sum(kind_of(item).size for item in of if item.version == 4)
-
-
-def _without(instance: Instance, addresses: frozenset[str]) -> Instance:
-    """An IPv6 address of the machine itself is like any other to a cloud, and the first of what it lists."""
-    interfaces = (
-        replace(item, addresses=frozenset(one for one in item.addresses if str(one) not in addresses))
-        for item in instance.interfaces
-    )
-    return replace(instance, interfaces=tuple(interfaces))

@@ -1,5 +1,6 @@
 """One node during a round: who it is, who serves it, and what earlier rounds left."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -7,9 +8,11 @@ from underlay.core.api.kubernetes import Node
 from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
 from underlay.core.cloud.driver import ProviderDriver
 from underlay.core.cloud.errors import NotFound
+from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import Limits
 from underlay.core.cloud.plan import Plan
 from underlay.core.cloud.settle import Known
+from underlay.core.identity import InterfaceId
 from underlay.operator.providers import Provider
 from underlay.operator.reconcile.advice import Advice
 from underlay.operator.reconcile.demand import Need
@@ -21,7 +24,7 @@ class Memory:
 
     ``lost``: ``network`` has vanished. ``doubted_at``: since when reads lack an interface that is on record. After
     ``trouble``, ``round_at`` is when the next round makes sense, ``act_at`` when the next cloud write does.
-    ``lacks``: the kind of shortage that was told last.
+    ``lacks``: the kind of shortage that was told last. ``foreign``: by interface, what is not ours; None: not known.
     """
 
     network: SpiderNodeNetwork
@@ -36,6 +39,7 @@ class Memory:
     round_at: float = float("-inf")
     act_at: float = float("-inf")
     lacks: str = ""
+    foreign: Mapping[InterfaceId, frozenset[Item]] | None = None
     served_by: Provider | None = None
     plan: Plan | None = None
     need: Need | None = None
@@ -95,6 +99,12 @@ class NodeWork:
     def own_addresses(self) -> frozenset[str]:
         """The machine's, by which the cluster knows it: no pod ever gets one."""
         return frozenset(entry.address for entry in self.node.status.addresses)
+
+    @property
+    def taken(self) -> Mapping[tuple[InterfaceId, int], int]:
+        """Places of interfaces, by family, that what is not ours has."""
+        foreign = self.memory.foreign or {}
+        return Counter((interface, item.version) for interface, items in foreign.items() for item in items)
 
     @property
     def cooling(self) -> int:

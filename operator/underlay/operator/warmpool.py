@@ -296,6 +296,7 @@ class WarmPool:
             leaving=fences.leaving(memory.network.spec, work.answered),
             asking=any(release.id not in work.answered for release in memory.network.spec.release),
             appeared=frozenset(work.known.appeared),
+            taken=work.taken,
             max_pods=work.max_pods,
             cordoned=bool(work.node.spec.unschedulable) and not work.retiring,
             now=self._clock.monotonic(),

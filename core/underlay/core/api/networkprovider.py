@@ -72,12 +72,15 @@ class InterfacePolicy(msgspec.Struct, frozen=True, kw_only=True, rename=wire_nam
     """How many interfaces a node may have and how they are marked.
 
     ``max`` 0: the instance type's limit. ``reserved`` are left free for others. ``use_primary``: pods may get secondary
-    addresses of the node's first interface too. ``tags`` are added to what is created.
+    addresses of the node's first interface too. ``tags`` are added to what is created. ``existing``: what a node had
+    before, interfaces attached by hand or by another network plugin and addresses of its first interface, is left alone
+    or taken over.
     """
 
     max: Natural = 0
     reserved: Natural = 0
     use_primary: bool = False
+    existing: Literal["leave", "adopt"] = "leave"
     tags: Tags = {}
 
 

@@ -101,7 +101,9 @@ class InterfaceStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_nam
     """One interface at the cloud.
 
     ``addresses`` are the secondary ones for any pod, without mask; ``floating`` those that belong to someone, which no
-    node pool lists; ``primary_address`` is never a pod's. ``device_index`` counts per ``network_card``.
+    node pool lists; ``foreign`` what was there before Underlay or belongs to another network plugin's pod;
+    ``primary_address`` is never a pod's. ``managed``: ours, or the machine's first; others are left alone.
+    ``device_index`` counts per ``network_card``.
     """
 
     id: str
@@ -115,9 +117,11 @@ class InterfaceStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_nam
     ipv4_gateway: str = ""
     ipv6_cidr: str = ""
     ipv6_gateway: str = ""
+    managed: bool = True
     primary_address: str = ""
     addresses: list[str] = []
     prefixes: list[str] = []
+    foreign: list[str] = []
     floating: Annotated[list[Floating], keyed_by("address")] = []
 
 

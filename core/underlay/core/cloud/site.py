@@ -100,7 +100,7 @@ def places(view: NodeView, family: int) -> int:
 def survey(view: NodeView) -> Site:
     """See ``Site``."""
     policy, attached = view.interface_policy, view.instance.interfaces
-    mine = tuple(item for item in attached if not item.special and (item.primary or tags.is_owned(item, view.cluster)))
+    mine = tuple(item for item in attached if tags.is_managed(item, view.cluster))
     foreign = len(attached) - len(mine)
     serving = sorted(
         (
@@ -157,7 +157,7 @@ def _stock(view: NodeView, interface: NetworkInterface, family: int) -> Stock:
     return Stock(
         usable=sum(usable_in(view, item) for item in have),
         own=sum(kind_of(item).size for item in (have | seen) - floating),
-        spare=max(places(view, family) - len(have | seen), 0),
+        spare=max(places(view, family) - len(have | seen) - view.taken.get((interface.id, family), 0), 0),
     )
 
 

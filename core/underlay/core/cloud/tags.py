@@ -17,6 +17,11 @@ def of_owner(owner: Owner) -> dict[str, str]:
     return {CLUSTER: owner.cluster} | ({NODE: owner.node} if owner.node else {})
 
 
+def is_managed(interface: NetworkInterface, cluster: str) -> bool:
+    """Pods may get what it has: this cluster's own, or the machine's first, and no cloud service runs it."""
+    return not interface.special and (interface.primary or is_owned(interface, cluster))
+
+
 def is_owned(interface: NetworkInterface, cluster: str) -> bool:
     """The interface was made by the operator of this cluster (for whichever incarnation of the Node)."""
     return bool(cluster) and interface.tags.get(CLUSTER) == cluster

@@ -7,7 +7,7 @@ from underlay.core.api.networkprovider import AddressPolicy, InterfacePolicy
 from underlay.core.cloud.model import Instance, IPAddress, Limits, Subnet
 from underlay.core.cloud.pressure import Pressure
 from underlay.core.cloud.settle import Spot
-from underlay.core.identity import SubnetId
+from underlay.core.identity import InterfaceId, SubnetId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class NodeView:
     ``held``: claimed or cooling at the agent. ``leaving``: named by a release under way; ``asking``: the agent has yet
     to answer one. ``appeared``: what ``settle.Known`` does not believe yet; it takes room and keeps its interface from
     deletion. ``floating``: addresses of floating pools, which are no node pool's: they take room, are neither counted
-    as usable nor released here.
+    as usable nor released here. ``taken``: places of an interface and family that somebody else's addresses have.
 
     ``pods`` and ``cooling`` count what each family needs. ``max_pods``: the kubelet's limit, None: not known.
     ``cordoned``: no pod will be scheduled there. ``surplus_since``: since when every plan said ``surplus``.
@@ -41,6 +41,7 @@ class NodeView:
     asking: bool = False
     appeared: frozenset[Spot]
     floating: frozenset[IPAddress] = frozenset()
+    taken: Mapping[tuple[InterfaceId, int], int] = field(default_factory=dict)
     max_pods: int | None = None
     cordoned: bool = False
     now: float

@@ -44,7 +44,7 @@ def desired(
     families = sorted(4 if name == "ipv4" else 6 for name in network.spec.families)
     found = []
     for interface in interfaces:
-        if interface.state != "in-use" or (interface.primary and not use_primary):
+        if not interface.managed or interface.state != "in-use" or (interface.primary and not use_primary):
             continue
         had = [items.parse(text) for text in (*interface.addresses, *interface.prefixes)]
         of_family = {family: [item for item in had if item.version == family] for family in families}

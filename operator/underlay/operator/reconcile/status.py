@@ -7,6 +7,8 @@ from msgspec import structs
 from underlay.core.api.conditions import Status, set_condition
 from underlay.core.api.meta import Condition
 from underlay.core.api.nodenetwork import InstanceStatus, InterfaceStatus, LimitsStatus, OperatorStatus
+from underlay.core.cloud import items
+from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import Instance, Limits, NetworkInterface, Subnet
 from underlay.core.cloud.plan import Plan
 from underlay.core.identity import SubnetId
@@ -36,7 +38,13 @@ def limits_status(limits: Limits) -> LimitsStatus:
     )
 
 
-def interface_status(interface: NetworkInterface, subnets: Mapping[SubnetId, Subnet]) -> InterfaceStatus:
+def interface_status(
+    interface: NetworkInterface,
+    subnets: Mapping[SubnetId, Subnet],
+    *,
+    managed: bool = True,
+    foreign: frozenset[Item] = frozenset(),
+) -> InterfaceStatus:
     """One interface; its subnet must be among ``subnets``."""
     subnet = subnets[interface.subnet]
     # The first block of a family; a gateway that the cloud does not tell is learnt on the node.
@@ -55,6 +63,8 @@ def interface_status(interface: NetworkInterface, subnets: Mapping[SubnetId, Sub
         ipv4_gateway=ipv4_gateway,
         ipv6_cidr=ipv6_cidr,
         ipv6_gateway=ipv6_gateway,
+        managed=managed,
+        foreign=items.texts(foreign),
         primary_address=str(interface.primary_address),
         addresses=[str(address) for address in sorted(interface.addresses, key=lambda item: (item.version, int(item)))],
         prefixes=[str(prefix) for prefix in sorted(interface.prefixes, key=str)],

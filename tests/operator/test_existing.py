@@ -1,0 +1,87 @@
+"""What a node had before Underlay came."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from boto3.session import Session
+
+from support.operator_site import KEY, REGION, Site, agent, eventually, operator
+from underlay.core.api.networkprovider import SpiderNetworkProvider
+from underlay.core.kube import errors as kube_errors
+
+if TYPE_CHECKING:
+    from conftest import ApiServer
+
+pytestmark = pytest.mark.apiserver
+
+
+async def test_what_was_there_is_left_alone(site: Site, apiserver: "ApiServer") -> None:
+    """An interface attached by hand and an address of the first one are no pod's, survive a new leader, shrinking and
+    the provider's removal, and take their places of the instance's limits.
+    """
+    node = await site.add_node()
+    instance = site.nodes[node]
+    primary = next(iter(site.interfaces(node)))
+    given = _ec2(site).assign_private_ip_addresses(NetworkInterfaceId=primary, SecondaryPrivateIpAddressCount=2)
+    by_hand = _attached_by_hand(site, instance)
+    theirs = {item["PrivateIpAddress"] for item in given["AssignedPrivateIpAddresses"]} | by_hand["addresses"]
+    await eventually(lambda: _detached(site, node, by_hand["id"]))
+    before = site.interfaces(node)
+    await site.add_provider()
+    for _ in ("a leader", "the next one"):
+        async with operator(site, apiserver.kubeconfig), agent(site, node) as stand_in:
+            # A t3.medium has 3 interfaces of 5: what is left is 3 on the first and 5 on one more.
+            await site.bind(node, 8)
+            await eventually(lambda: _held(stand_in.held(), 8))
+            assert not stand_in.held() & theirs
+            assert theirs <= set().union(*site.interfaces(node).values())
+            assert not await _listed(site, node) & theirs
+
+            await site.bind(node, 0)
+            await eventually(lambda: _no_more_than(site, node, theirs, 4))
+
+    async with operator(site, apiserver.kubeconfig), agent(site, node):
+        await site.client.delete(SpiderNetworkProvider, site.name)
+        await eventually(lambda: _still_there(site), seconds=30)
+        assert site.interfaces(node) == before
+
+
+def _ec2(site: Site) -> Any:  # noqa: ANN401 - the SDK makes its methods at run time
+    session = Session(aws_access_key_id=KEY, aws_secret_access_key="any", region_name=REGION)  # noqa: S106
+    return session.client("ec2", endpoint_url=site.sim.url)
+
+
+def _attached_by_hand(site: Site, instance: str) -> dict[str, Any]:
+    ec2 = _ec2(site)
+    made = ec2.create_network_interface(SubnetId=site.subnet, SecondaryPrivateIpAddressCount=2)["NetworkInterface"]
+    ec2.attach_network_interface(NetworkInterfaceId=made["NetworkInterfaceId"], InstanceId=instance, DeviceIndex=1)
+    addresses = {item["PrivateIpAddress"] for item in made["PrivateIpAddresses"] if not item["Primary"]}
+    return {"id": made["NetworkInterfaceId"], "addresses": addresses}
+
+
+async def _detached(site: Site, node: str, interface: str) -> str:
+    return "" if interface in site.interfaces(node) else f"{interface} is not attached yet"
+
+
+async def _held(held: set[str], count: int) -> str:
+    return "" if len(held) == count else f"{len(held)} of {count} held"
+
+
+async def _listed(site: Site, node: str) -> set[str]:
+    network = await site.network(node)
+    assert network is not None
+    assert network.status is not None
+    return {address for item in network.status.interfaces if item.managed for address in item.addresses}
+
+
+async def _no_more_than(site: Site, node: str, theirs: set[str], count: int) -> str:
+    ours = set().union(*site.interfaces(node).values()) - theirs
+    return "" if len(ours) <= count else f"{len(ours)} of ours"
+
+
+async def _still_there(site: Site) -> str:
+    try:
+        provider = await site.client.get(SpiderNetworkProvider, site.name)
+    except kube_errors.NotFound:
+        return ""
+    return f"provider is still there: {provider.status.conditions if provider.status else None}"
