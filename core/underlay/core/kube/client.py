@@ -27,6 +27,11 @@ from underlay.core.kube.resources import KubeObject, Resource, T, resource_of
 __all__ = ["Bookmark", "KubeClient", "Listing", "ObjectEvent", "WatchEvent"]
 
 
+# The library looks at each connection of its pool for each request, so that many cost more than they give; with so few
+# none is closed for being one too many, and opened anew by the next.
+_AT_ONCE = 16
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing(Generic[T]):
     """All objects selected, as of ``resource_version``: a watch from there misses nothing.
@@ -40,11 +45,14 @@ class Listing(Generic[T]):
 
 
 class KubeClient:
-    """One API server, one connection pool. Each call but ``watch`` ends within ``timeout_seconds``."""
+    """One API server, one connection pool. Each call but ``watch`` ends within ``timeout_seconds``, the wait for one of
+    sixteen turns included.
+    """
 
     def __init__(self, http: httpx2.AsyncClient, *, timeout_seconds: float = 10.0) -> None:
         self._http = http
         self._timeout = timeout_seconds
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._codecs: dict[type[KubeObject], Codec[Any]] = {}
 
     @classmethod
@@ -267,7 +275,7 @@ class KubeClient:
         params: Mapping[str, str] | None = None,
     ) -> bytes:
         headers = None if body is None else {"Content-Type": f"application/{media}"}
-        async with _translated(method, path), asyncio.timeout(self._timeout):
+        async with _translated(method, path), asyncio.timeout(self._timeout), self._turns:
             response = await self._http.request(method, path, content=body, params=params, headers=headers)
         if response.status_code >= httpx2.codes.BAD_REQUEST:
             retry_after = response.headers.get("Retry-After")
