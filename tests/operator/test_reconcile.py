@@ -320,9 +320,7 @@ def test_advice_says_what_to_do(error: NotFound, reason: str, says: str) -> None
 
 @pytest.mark.parametrize(
     ("spec", "field"),
-    [
-        (SpiderNetworkProviderSpec(driver="aws", fixed_address="required"), "spec.fixedAddress"),
-    ],
+    [],
 )
 def test_what_is_not_supported_yet_is_refused_by_name(spec: SpiderNetworkProviderSpec, field: str) -> None:
     """A wish that would be ignored is an error that names the field."""

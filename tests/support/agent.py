@@ -15,6 +15,7 @@ from underlay.core.api.ippool import NODE_LABEL, PoolAllocation, SpiderIPPool, r
 from underlay.core.api.kubernetes import Pod
 from underlay.core.api.nodenetwork import AGENT_MANAGER, AgentStatus, Release, Released, SpiderNodeNetwork
 from underlay.core.identity import node_label_value
+from underlay.core.ipam.ownership import names_pools, owner_of
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.reflector import Reflector
@@ -32,7 +33,9 @@ class Fence:
 
 
 class StandInAgent:
-    """``answering`` False: releases stay unanswered. ``problems`` says what an operator must never do to an agent.
+    """``answering`` False: releases stay unanswered; ``confirming`` False: recalls do. ``clinging``: sandboxes keep
+    fixed addresses although their pods are gone. ``fixed``: pod's uid → its fixed address. ``problems`` says what an
+    operator must never do to an agent.
 
     ``ownership`` hears of every address a pod gets or gives back.
     """
@@ -49,6 +52,9 @@ class StandInAgent:
         self._said: AgentStatus | None = None
         self.answering = True
         self.claims: dict[str, tuple[str, Pod]] = {}
+        self.fixed: dict[str, str] = {}
+        self.clinging = False
+        self.confirming = True
         self.fences: dict[str, Fence] = {}
         self.answered: list[Released] = []
         self.problems: list[str] = []
@@ -94,10 +100,12 @@ class StandInAgent:
         if self.answering:
             for release in network.spec.release:
                 self._fence(release)
+        self._recall(network)
         for fence_id in list(self.fences):
             if await self._may_lift(fence_id, network):
                 del self.fences[fence_id]
-        self._claim()
+        self._take_fixed(network)
+        self._claim(network)
         await self._write_pools()
         await self._answer()
 
@@ -107,8 +115,36 @@ class StandInAgent:
             fenced = frozenset(release.addresses) - held
             self.fences[release.id] = Fence(pool=release.pool, pool_uid=release.pool_uid, fenced=fenced, held=held)
 
+    def _recall(self, network: SpiderNodeNetwork) -> None:
+        for recall in network.spec.recall if self.confirming else []:
+            if recall.address not in self.fixed.values() and recall.id not in self.fences:
+                self.fences[recall.id] = Fence(
+                    pool="", pool_uid="", fenced=frozenset({recall.address}), held=frozenset()
+                )
+
+    def _take_fixed(self, network: SpiderNodeNetwork) -> None:
+        pods = {pod.metadata.uid for pod in self._pods.store.items()}
+        if not self.clinging:
+            self.fixed = {uid: address for uid, address in self.fixed.items() if uid in pods}
+        ordinary = {verdict.pod_uid for verdict in network.spec.fixed if verdict.ordinary}
+        fenced = {ip for fence in self.fences.values() for ip in fence.fenced}
+        for interface in network.status.interfaces if network.status else []:
+            for item in interface.floating:
+                free = item.address not in fenced and item.address not in self.fixed.values()
+                if item.pod_uid in pods - ordinary and free:
+                    self.fixed[item.pod_uid] = item.address
+
+    def _waits(self, pod: Pod, network: SpiderNodeNetwork) -> bool:
+        """It waits for the operator's word about a fixed address, or has one."""
+        uid = pod.metadata.uid or ""
+        stable = network.spec.fixed_address and owner_of(pod.metadata).kind != "Pod"
+        ordinary = any(verdict.pod_uid == uid and verdict.ordinary for verdict in network.spec.fixed)
+        return uid in self.fixed or (bool(stable or names_pools(pod.metadata)) and not ordinary)
+
     async def _may_lift(self, fence_id: str, network: SpiderNodeNetwork) -> bool:
         fence = self.fences[fence_id]
+        if not fence.pool:
+            return all(recall.id != fence_id for recall in network.spec.recall)
         done = next((entry for entry in network.spec.release_done if entry.id == fence_id), None)
         if done is not None:
             pool = self._pools.store.get(None, fence.pool)
@@ -128,7 +164,7 @@ class StandInAgent:
             self.problems.append(f"release {fence_id} vanished although its pool had shrunk")
         return True
 
-    def _claim(self) -> None:
+    def _claim(self, network: SpiderNodeNetwork) -> None:
         pods = {pod.metadata.uid: pod for pod in self._pods.store.items()}
         for ip in [ip for ip, (_, pod) in self.claims.items() if pod.metadata.uid not in pods]:
             del self.claims[ip]
@@ -139,6 +175,7 @@ class StandInAgent:
                 self.problems.append(f"{ip} of pod {pod.metadata.name} left pool {pool}")
         fenced = {ip for fence in self.fences.values() for ip in fence.fenced}
         waiting = pods.keys() - {pod.metadata.uid for _, pod in self.claims.values()}
+        waiting -= {uid for uid, pod in pods.items() if self._waits(pod, network)}
         free = [
             (ip, name) for name in sorted(pools) for ip in sorted(pools[name]) if ip not in self.claims.keys() | fenced
         ]

@@ -166,6 +166,11 @@ class Site:
             return ["no SpiderNodeNetwork"]
         status, cloud, found = network.status or SpiderNodeNetworkStatus(), self.interfaces(node), []
         stated = {item.id: {*item.addresses, *item.prefixes} for item in status.interfaces}
+        fixed = {item.address for interface in status.interfaces for item in interface.floating if not item.arriving}
+        found += [f"recall {recall.id}" for recall in network.spec.recall]
+        if missing := fixed - set().union(*cloud.values()):
+            found.append(f"listed and not at the cloud: {missing}")
+        cloud = {id_: addresses - fixed for id_, addresses in cloud.items()}
         if cloud != stated:
             found.append(f"cloud {cloud} != status {stated}")
         listed: dict[str, set[str]] = {}

@@ -16,6 +16,7 @@ from underlay.core.cloud.settle import OwnWrite, learn, wrote
 from underlay.core.identity import InterfaceId
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
+from underlay.operator.fixedpools import Listing
 from underlay.operator.groups import SecurityGroups
 from underlay.operator.nodework import NodeWork
 from underlay.operator.providers import Providers
@@ -37,8 +38,10 @@ class CloudWrites:
         clock: Clock,
         cluster: str,
         settle_seconds: float,
+        listing: Listing,
         checkpoint: Checkpoint,
     ) -> None:
+        self._listing = listing
         self._records = records
         self._providers = providers
         self._groups = groups
@@ -62,7 +65,7 @@ class CloudWrites:
                 memory.foreign = existing.foreign(read, recorded, work.own_addresses) if leave else {}
             read = existing.without(read, memory.foreign, work.own_addresses)
             accepted = {
-                InterfaceId(interface.id): frozenset(map(items.parse, (*interface.addresses, *interface.prefixes)))
+                InterfaceId(interface.id): render.accepted(interface)
                 for interface in (status.interfaces if status else [])
             }
             if memory.known is None and accepted.keys() - {interface.id for interface in read.interfaces}:
@@ -99,7 +102,7 @@ class CloudWrites:
         match intents.settle(intent, instance, lagging=lagging):
             case intents.Done(interface=interface, added=added):
                 write = OwnWrite(at=self._clock.monotonic(), interface=interface, added=added)
-                await self._took_place(work, write, rest)
+                await self.took_place(work, write, rest)
                 return True
             case intents.NotDone():
                 await self.report(work, rest)
@@ -111,7 +114,7 @@ class CloudWrites:
         """Writes the operator's part of the status, if it changed."""
         memory, instance = work.memory, work.known.instance
         subnets = await self._providers.subnets_of(work.provider, instance)
-        had = operator_part(memory.network)
+        had, fixed = operator_part(memory.network), self._listing.of(work)
         conditions = had.conditions
         if memory.plan is not None and memory.need is not None:
             conditions = render.sufficient(
@@ -129,6 +132,7 @@ class CloudWrites:
                 render.interface_status(
                     interface,
                     subnets,
+                    fixed.get(interface.id, ()),
                     managed=tags.is_managed(interface, self._cluster),
                     foreign=(memory.foreign or {}).get(interface.id, frozenset()),
                 )
@@ -156,9 +160,10 @@ class CloudWrites:
             await self.report(work, rest)
             raise
         self._step(WarmStep.CALLED)
-        await self._took_place(work, write, rest)
+        await self.took_place(work, write, rest)
 
-    async def _took_place(self, work: NodeWork, write: OwnWrite, rest: list[Intent]) -> None:
+    async def took_place(self, work: NodeWork, write: OwnWrite, rest: list[Intent]) -> None:
+        """Records the reply of a write of ours; ``rest`` are the intents without that one."""
         self._account(work, write)
         work.memory.known = wrote(work.known, write)
         await self.report(work, rest)

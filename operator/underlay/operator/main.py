@@ -17,6 +17,7 @@ from pathlib import Path
 import kopf
 import structlog
 
+from underlay.core.api.ipblock import SpiderIPBlock
 from underlay.core.api.ippool import NODE_LABEL, SpiderIPPool
 from underlay.core.api.kubernetes import Namespace, Node, Pod
 from underlay.core.api.networkprovider import SpiderNetworkProvider
@@ -134,6 +135,7 @@ async def lead(
         pods=Reflector(client, Pod, clock=clock, fields="spec.nodeName!=", keep=PodKeeper().keep),
         pools=Reflector(client, SpiderIPPool, clock=clock, labels=NODE_LABEL),
         networks=Reflector(client, SpiderNodeNetwork, clock=clock),
+        blocks=Reflector(client, SpiderIPBlock, clock=clock),
     )
     views.pods.store.index("node", lambda pod: (pod.spec.node_name,))
     views.pools.store.index("node", lambda pool: (pool.metadata.labels.get(NODE_LABEL),))
@@ -205,6 +207,7 @@ async def lead(
             pods=views.pods.run(),
             pools=views.pools.run(),
             networks=views.networks.run(),
+            blocks=views.blocks.run(),
             events=recorder.run(),
             reports=reports.run(providers),
             collector=collector.run(),
@@ -242,7 +245,7 @@ def _mark_dirty(views: Views, pool: WarmPool, reports: Reports) -> None:
 
 async def _when_synced(views: Views, heard: asyncio.Event, pool: WarmPool, ready: Callable[[], None]) -> None:
     await heard.wait()
-    for view in (views.nodes, views.pods, views.pools, views.networks):
+    for view in (views.nodes, views.pods, views.pools, views.networks, views.blocks):
         await view.synced.wait()
     structlog.get_logger().info(
         "operator.synced", nodes=len(views.nodes.store), pods=len(views.pods.store), pools=len(views.pools.store)

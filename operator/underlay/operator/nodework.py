@@ -2,20 +2,55 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from underlay.core.api.kubernetes import Node
 from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
 from underlay.core.cloud.driver import ProviderDriver
 from underlay.core.cloud.errors import NotFound
+from underlay.core.cloud.floating import Attach, Bring, MakeRoom
 from underlay.core.cloud.items import Item
-from underlay.core.cloud.model import Limits
+from underlay.core.cloud.model import IPAddress, Limits
 from underlay.core.cloud.plan import Plan
 from underlay.core.cloud.settle import Known
 from underlay.core.identity import InterfaceId
 from underlay.operator.providers import Provider
 from underlay.operator.reconcile.advice import Advice
 from underlay.operator.reconcile.demand import Need
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendAway:
+    """Unassign fixed addresses that nobody owns here any more."""
+
+    interface: InterfaceId
+    addresses: frozenset[IPAddress]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BringHere:
+    """The next step that brings ``address`` here."""
+
+    address: IPAddress
+    by: Attach | MakeRoom | Bring
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fixed:
+    """What the last look at a node's fixed addresses gave.
+
+    ``coming``: addresses that take a place of an interface before they are there; ``going``: what leaves it for them.
+    ``arriving``: those whose owner still
+    runs on another node, and the pod that gets them here. ``served``: pods that need no address of the node's pools.
+    ``step``: what is to be done at the cloud next. ``look_again``: in so many seconds.
+    """
+
+    coming: Mapping[IPAddress, InterfaceId] = field(default_factory=dict)
+    going: frozenset[Item] = frozenset()
+    arriving: Mapping[IPAddress, tuple[InterfaceId, str]] = field(default_factory=dict)
+    served: frozenset[str] = frozenset()
+    step: BringHere | SendAway | None = None
+    look_again: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +78,7 @@ class Memory:
     served_by: Provider | None = None
     plan: Plan | None = None
     need: Need | None = None
+    fixed: Fixed = field(default_factory=Fixed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 import msgspec
+from msgspec import structs
 
 from underlay.core.api.kubernetes import Node
 from underlay.core.api.nodenetwork import (
@@ -125,22 +126,22 @@ OWN_CONDITIONS = frozenset({"SufficientIP"})
 
 
 def wanted_spec(node: Node, provider: Provider, have: SpiderNodeNetworkSpec | None) -> SpiderNodeNetworkSpec:
-    """The spec for a node of a provider; releases under way stay as they are.
+    """The spec for a node of a provider; releases under way and what is said of fixed addresses stay as they are.
 
     So do the cloud's services while the driver cannot be loaded: pods stay kept from them.
     """
     policy = provider.value.spec
-    return SpiderNodeNetworkSpec(
+    begun = have or SpiderNodeNetworkSpec(provider=provider.name, node_uid="", provider_id="")
+    return structs.replace(
+        begun,
         provider=provider.name,
         node_uid=node.metadata.uid or "",
         provider_id=node.spec.provider_id or "",
         network_type=policy.network.type,
         families=policy.addresses.families,
         cooldown_seconds=policy.addresses.cooldown_seconds,
-        services=_services(provider.driver.services) if provider.driver else have.services if have else [],
+        services=_services(provider.driver.services) if provider.driver else begun.services,
         pod_metadata_access=policy.pod_metadata_access,
-        release=have.release if have else [],
-        release_done=have.release_done if have else [],
     )
 
 

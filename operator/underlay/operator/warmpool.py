@@ -14,18 +14,20 @@ from dataclasses import dataclass
 import structlog
 
 from underlay.core.api.conditions import rfc3339
+from underlay.core.api.ipblock import SpiderIPBlock
 from underlay.core.api.ippool import SpiderIPPool
 from underlay.core.api.kubernetes import Node, Pod
-from underlay.core.api.nodenetwork import SpiderNodeNetwork
+from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
 from underlay.core.cloud.actions import Action, Assign, Create, Release
 from underlay.core.cloud.errors import CloudError, Exhausted, NoPrefix
 from underlay.core.cloud.limits import LeaseNotHeld
-from underlay.core.cloud.model import Kind, Limits
+from underlay.core.cloud.model import IPAddress, Kind, Limits
 from underlay.core.cloud.plan import Plan, plan
 from underlay.core.cloud.pressure import Pressure
+from underlay.core.cloud.settle import OwnWrite, wrote
 from underlay.core.cloud.view import NodeView
 from underlay.core.errors import InvalidInput, UnderlayError
-from underlay.core.identity import SubnetId
+from underlay.core.identity import InterfaceId, SubnetId
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.events import Recorder, reference
@@ -35,6 +37,7 @@ from underlay.core.runtime.checkpoints import Checkpoint, passing
 from underlay.core.runtime.clock import Clock
 from underlay.operator.cloudwrites import CloudWrites
 from underlay.operator.farewell import Farewells
+from underlay.operator.fixed import FixedAddresses
 from underlay.operator.groups import SecurityGroups
 from underlay.operator.lanes import Lanes
 from underlay.operator.nodepools import NodePools
@@ -52,6 +55,7 @@ from underlay.operator.steps import WarmStep
 
 _REREAD_SECONDS = 2.0
 _LONGEST_RETRY_SECONDS = 60.0
+_SWEEP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,7 @@ class Views:
     pods: Reflector[Pod]
     pools: Reflector[SpiderIPPool]
     networks: Reflector[SpiderNodeNetwork]
+    blocks: Reflector[SpiderIPBlock]
 
 
 class WarmPool:
@@ -96,6 +101,22 @@ class WarmPool:
             settle_seconds=settings.settle_seconds + settings.resync_seconds,
             fresh_seconds=settings.subnet_seconds,
         )
+        self._fixed = FixedAddresses(
+            client=client,
+            clock=clock,
+            cluster=cluster,
+            nodes=views.nodes,
+            pods=views.pods,
+            pools=views.pools,
+            networks=views.networks,
+            blocks=views.blocks,
+            providers=providers,
+            recorder=recorder,
+            dirty=self.dirty,
+            gone=self._lost_address,
+            sweep_seconds=min(settings.settle_seconds, _SWEEP_SECONDS),
+            checkpoint=checkpoint,
+        )
         self._writes = CloudWrites(
             records=self._records,
             providers=providers,
@@ -103,6 +124,7 @@ class WarmPool:
             clock=clock,
             cluster=cluster,
             settle_seconds=settings.settle_seconds,
+            listing=self._fixed.listing,
             checkpoint=checkpoint,
         )
         self._queue: KeyedQueue[str] = KeyedQueue(clock=clock, priority=self._lack)
@@ -118,6 +140,7 @@ class WarmPool:
             lane=self._lanes.releasing,
             checkpoint=checkpoint,
         )
+        self._fixed.join(records=self._records, writes=self._writes, node_pools=self._pools)
         self._farewells = Farewells(
             client=client,
             providers=providers,
@@ -148,10 +171,18 @@ class WarmPool:
         """Works until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._fixed.run())
                 for _ in range(self._settings.workers + self._lanes.places):
                     group.create_task(self._work())
         finally:
             await self._queue.close()
+
+    def _lost_address(self, node: str, interface: InterfaceId, address: IPAddress) -> None:
+        memory = self._memories.get(node)
+        if memory is not None and memory.known is not None:
+            write = OwnWrite(at=self._clock.monotonic(), interface=interface, removed=frozenset({address}))
+            memory.known = wrote(memory.known, write)
+        self.dirty(node)
 
     def _lack(self, node: str) -> int:
         memory = self._memories.get(node)
@@ -220,7 +251,7 @@ class WarmPool:
             return False
         await self._providers.subnets_of(work.provider, work.known.instance)
         if pending := work.intents:
-            settled = await self._writes.recover(work, pending[0])
+            settled = await self._recover(work, pending[0])
             if settled:
                 memory.failures, memory.act_at = 0, float("-inf")
             else:
@@ -235,11 +266,18 @@ class WarmPool:
                     await self._groups.apply(work, changes)
         return False
 
+    async def _recover(self, work: NodeWork, intent: Intent) -> bool:
+        if not self._fixed.is_ours(intent):
+            return await self._writes.recover(work, intent)
+        await self._fixed.recover(work, intent)
+        return True
+
     async def _supply(self, work: NodeWork) -> bool:
         """The round of a node of which all is known."""
         memory, name = work.memory, work.name
         limits = await work.driver.limits(work.known.instance.type)
-        memory.need = need([] if work.retiring else self._views.pods.store.by("node", name), self._pools.of(name))
+        await self._fixed.look(work, limits)
+        memory.need = need([] if work.retiring else self._fixed.ordinary(work), self._pools.of(name))
         view = await self._view(work, limits, memory.need)
         began = self._clock.monotonic()
         memory.plan = decided = plan(view)
@@ -253,14 +291,12 @@ class WarmPool:
         if decided.usable >= decided.target:
             memory.trouble = None
         self._tell_shortage(work, decided)
-        acting = bool(decided.actions) and now >= memory.act_at
+        todo = self._fixed.todo(work) or next(iter(decided.actions), None)
+        acting = todo is not None and now >= memory.act_at
         if not acting:  # else the write's own record tells it
             await self._writes.report(work, [], limits)
-        if memory.surplus_since is not None:
-            delay = work.provider.value.spec.addresses.release_delay_seconds
-            if (wait := memory.surplus_since + delay - now) > 0:
-                self._queue.add_after(name, wait)
-        if not decided.actions:
+        self._remind(work, now)
+        if todo is None:
             if decided.usable < decided.target:
                 # Nobody tells when others give addresses back to a subnet.
                 self._queue.add_after(name, self._settings.subnet_seconds)
@@ -268,10 +304,20 @@ class WarmPool:
         if not acting:
             self._queue.add_after(name, memory.act_at - now)
             return False
-        if await self._act(work, decided.actions[0]):
+        if await self._act(work, todo):
             return True
         await self._writes.report(work, [], limits)
         return False
+
+    def _remind(self, work: NodeWork, now: float) -> None:
+        """Of what no event will tell."""
+        memory = work.memory
+        if memory.fixed.look_again is not None:
+            self._queue.add_after(work.name, memory.fixed.look_again)
+        if memory.surplus_since is not None:
+            delay = work.provider.value.spec.addresses.release_delay_seconds
+            if (wait := memory.surplus_since + delay - now) > 0:
+                self._queue.add_after(work.name, wait)
 
     async def _view(self, work: NodeWork, limits: Limits, needed: Need) -> NodeView:
         memory, spec = work.memory, work.provider.value.spec
@@ -280,13 +326,14 @@ class WarmPool:
             interfaces, addresses = retiring.interfaces(interfaces), retiring.addresses(addresses)
             # Nothing idle is kept for anybody.
             pressures = dict.fromkeys((item.subnet for item in work.known.instance.interfaces), Pressure.EMPTY)
+        instance, fixed = self._fixed.planned(work)
         return NodeView(
-            instance=work.known.instance,
+            instance=instance,
             limits=work.capped(limits),
             cluster=self._cluster,
             interface_policy=interfaces,
             addresses=addresses,
-            subnets=await self._providers.candidates(work.provider, work.known.instance),
+            subnets=self._fixed.growable(await self._providers.candidates(work.provider, work.known.instance)),
             pods=needed.pods,
             cooling=work.cooling,
             held=needed.held,
@@ -297,6 +344,7 @@ class WarmPool:
             asking=any(release.id not in work.answered for release in memory.network.spec.release),
             appeared=frozenset(work.known.appeared),
             taken=work.taken,
+            floating=fixed,
             max_pods=work.max_pods,
             cordoned=bool(work.node.spec.unschedulable) and not work.retiring,
             now=self._clock.monotonic(),
@@ -309,7 +357,9 @@ class WarmPool:
             if not placed:
                 return False
             try:
-                if isinstance(action, Release):
+                if work.memory.fixed.step is not None:
+                    await self._fixed.step(work)
+                elif isinstance(action, Release):
                     await self._pools.ask_release(work, action)
                 else:
                     await self._writes.carry_out(work, action)

@@ -12,6 +12,9 @@ from underlay.core.api.meta import API_VERSION, Natural, ObjectMeta, Selector, p
 
 NODE_LABEL = "underlay.spidernet.io/node"
 """``node_label_value`` of the node a pool belongs to, or ``shared``."""
+SHARED = "shared"
+PROVIDER_ANNOTATION = "underlay.spidernet.io/provider"
+"""On a shared pool: its addresses are that SpiderNetworkProvider's, brought to the node of whoever has one."""
 INTERFACE_ANNOTATION = "underlay.spidernet.io/interface"
 MAC_ANNOTATION = "underlay.spidernet.io/mac"
 

@@ -58,6 +58,44 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     kind: str = "Job"
 
 
+class StatefulSetOrdinals(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """``start``: the first pod's number."""
+
+    start: int = 0
+
+
+class StatefulSetSpec(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """Pods ``name-start`` … ``name-(start + replicas - 1)``."""
+
+    replicas: int | None = None
+    ordinals: StatefulSetOrdinals | None = None
+
+
+class StatefulSet(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """apps/v1.StatefulSet: which of its pods there should be."""
+
+    metadata: ObjectMeta
+    spec: StatefulSetSpec = StatefulSetSpec()
+    api_version: str = "apps/v1"
+    kind: str = "StatefulSet"
+
+
+class VirtualMachine(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """kubevirt.io/v1 VirtualMachine: whether it exists, running or not."""
+
+    metadata: ObjectMeta
+    api_version: str = "kubevirt.io/v1"
+    kind: str = "VirtualMachine"
+
+
+class VirtualMachineInstance(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """kubevirt.io/v1 VirtualMachineInstance: a running machine; it has the VirtualMachine's name if one made it."""
+
+    metadata: ObjectMeta
+    api_version: str = "kubevirt.io/v1"
+    kind: str = "VirtualMachineInstance"
+
+
 class Taint(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """v1.Taint. ``effect``: NoSchedule, PreferNoSchedule or NoExecute."""
 

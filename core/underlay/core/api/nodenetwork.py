@@ -14,6 +14,14 @@ An address still held is listed under ``held`` and stays in the pool.
 
 A prefix goes as a whole: its release stays in spec.release, fenced, until all its addresses are fenced, by as many
 releases as that takes; then all of them are carried out together. Until then it can be cancelled.
+
+A fixed address is on no node pool. It leaves a node alike, with an order that needs no generation, since all of it is
+in this one object:
+    operator  spec.recall += {id, address}, once the pod it is listed for is gone
+    agent     as soon as no sandbox has it: fences it in its journal, then status.released += {id, fenced}
+    operator  records another pod, or nobody, in the SpiderIPBlock; lists the address for nobody here; then drops the
+              recall
+    agent     lifts the fence once its copy of this object has no such recall
 """
 
 from typing import Annotated, Literal
@@ -51,12 +59,31 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     purpose: Literal["metadata", "dns", "time", "pod-identity"]
 
 
+class Recall(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """The operator's wish that a fixed address be given to nobody here any more."""
+
+    id: str
+    address: str
+
+
+class FixedVerdict(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+    """Why a pod that may have a fixed address has none: ``ordinary``, it gets one of the node's pools instead, and
+    that stays so for this incarnation; else its ADD waits.
+    """
+
+    pod_uid: str
+    pod: str
+    ordinary: bool
+    reason: str
+
+
 class SpiderNodeNetworkSpec(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """Written by the operator alone.
 
     ``network_type``, ``families``, ``cooldown_seconds`` and ``pod_metadata_access`` are the provider's and ``services``
     its driver's, so that the agent needs one object. ``families``: of each a pod gets one address or none at all,
-    whatever pools there are by now.
+    whatever pools there are by now. ``fixed_address``: the provider has pools of fixed addresses, and stable owners get
+    one of them, or (``preferred``) an ordinary one where that cannot be; empty: it has none.
     """
 
     provider: str
@@ -71,6 +98,9 @@ class SpiderNodeNetworkSpec(msgspec.Struct, frozen=True, kw_only=True, rename=wi
     pod_metadata_access: bool = False
     release: Annotated[list[Release], keyed_by("id")] = []
     release_done: Annotated[list[ReleaseDone], keyed_by("id")] = []
+    fixed_address: Literal["", "preferred", "required"] = ""
+    fixed: Annotated[list[FixedVerdict], keyed_by("podUID")] = []
+    recall: Annotated[list[Recall], keyed_by("id")] = []
 
 
 class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
@@ -91,10 +121,19 @@ class LimitsStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
 
 
 class Floating(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
-    """A fixed address that is on this interface for ``owner`` (``StatefulSet/namespace/name-0``, or a pod's name)."""
+    """A fixed address that is on this interface for ``owner`` (``StatefulSet/namespace/name-0``, or a pod's name).
+
+    ``pod_uid``: the one pod that gets it here now; empty: nobody does. ``pool`` and ``pool_uid``: where it is from.
+    ``arriving``: the owner's former pod, on another node, still has it (a virtual machine migrates); at the cloud it
+    follows when that pod has ended.
+    """
 
     address: str
     owner: str
+    pod_uid: str = ""
+    pool: str = ""
+    pool_uid: str = ""
+    arriving: bool = False
 
 
 class InterfaceStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
@@ -129,8 +168,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """A cloud write that may be under way. Written before the call, removed when its outcome is in ``interfaces``.
 
     ``token``: the client token of a create; it is made on ``network_card`` with ``wanted`` (kind → how many). ``kind``
-    and ``count``: what is assigned by number; ``addresses``: what is named (prefixes too). ``before``: what the
-    interface had, for calls whose outcome is found by comparing.
+    and ``count``: what is assigned by number; ``addresses``: what is named (prefixes too), with ``reassign`` from
+    whichever interface has it. ``before``: what the interface had, for calls whose outcome is found by comparing.
     """
 
     id: str
@@ -145,6 +184,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     count: int = 0
     addresses: list[str] = []
     before: list[str] = []
+    reassign: bool = False
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):

@@ -11,7 +11,19 @@ from underlay.core.api.coordinator import SpiderCoordinator
 from underlay.core.api.endpoint import SpiderEndpoint
 from underlay.core.api.ipblock import SpiderIPBlock
 from underlay.core.api.ippool import SpiderIPPool
-from underlay.core.api.kubernetes import Event, Job, Lease, Namespace, Node, Pod, ReplicaSet, Secret
+from underlay.core.api.kubernetes import (
+    Event,
+    Job,
+    Lease,
+    Namespace,
+    Node,
+    Pod,
+    ReplicaSet,
+    Secret,
+    StatefulSet,
+    VirtualMachine,
+    VirtualMachineInstance,
+)
 from underlay.core.api.meta import GROUP, ObjectMeta
 from underlay.core.api.multusconfig import SpiderMultusConfig
 from underlay.core.api.networkprovider import SpiderNetworkProvider
@@ -93,6 +105,9 @@ RESOURCES: Mapping[type[KubeObject], Resource] = MappingProxyType(
             _line(SpiderNodeNetwork, "spidernodenetworks", namespaced=False),
             _line(SpiderReservedIP, "spiderreservedips", namespaced=False),
             _line(SpiderSubnet, "spidersubnets", namespaced=False),
+            _line(StatefulSet, "statefulsets", namespaced=True),
+            _line(VirtualMachine, "virtualmachines", namespaced=True),
+            _line(VirtualMachineInstance, "virtualmachineinstances", namespaced=True),
         )
     )
 )

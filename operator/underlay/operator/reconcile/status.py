@@ -1,12 +1,12 @@
 """What is known of a node → the operator's part of its SpiderNodeNetwork."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import structs
 
 from underlay.core.api.conditions import Status, set_condition
 from underlay.core.api.meta import Condition
-from underlay.core.api.nodenetwork import InstanceStatus, InterfaceStatus, LimitsStatus, OperatorStatus
+from underlay.core.api.nodenetwork import Floating, InstanceStatus, InterfaceStatus, LimitsStatus, OperatorStatus
 from underlay.core.cloud import items
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import Instance, Limits, NetworkInterface, Subnet
@@ -38,14 +38,22 @@ def limits_status(limits: Limits) -> LimitsStatus:
     )
 
 
+def accepted(interface: InterfaceStatus) -> frozenset[Item]:
+    """All that is on record as assigned to it."""
+    fixed = (item.address for item in interface.floating if not item.arriving)
+    return frozenset(map(items.parse, (*interface.addresses, *interface.prefixes, *fixed)))
+
+
 def interface_status(
     interface: NetworkInterface,
     subnets: Mapping[SubnetId, Subnet],
+    fixed: Sequence[Floating] = (),
     *,
     managed: bool = True,
     foreign: frozenset[Item] = frozenset(),
 ) -> InterfaceStatus:
-    """One interface; its subnet must be among ``subnets``."""
+    """One interface; its subnet must be among ``subnets``. ``fixed`` addresses are no node pool's."""
+    apart = {item.address for item in fixed}
     subnet = subnets[interface.subnet]
     # The first block of a family; a gateway that the cloud does not tell is learnt on the node.
     pairs = reversed(list(zip(subnet.cidrs, subnet.gateways, strict=True)))
@@ -66,8 +74,13 @@ def interface_status(
         managed=managed,
         foreign=items.texts(foreign),
         primary_address=str(interface.primary_address),
-        addresses=[str(address) for address in sorted(interface.addresses, key=lambda item: (item.version, int(item)))],
+        addresses=[
+            str(address)
+            for address in sorted(interface.addresses, key=lambda item: (item.version, int(item)))
+            if str(address) not in apart
+        ],
         prefixes=[str(prefix) for prefix in sorted(interface.prefixes, key=str)],
+        floating=list(fixed),
     )
 
 

@@ -9,7 +9,6 @@ def check(spec: SpiderNetworkProviderSpec) -> None:
     """Raises ``InvalidInput`` naming the first field that asks for something not supported."""
     refused = {
         "spec.scheduling.mode": (spec.scheduling.mode, "taint"),
-        "spec.fixedAddress": (spec.fixed_address, "preferred"),
     }
     for field, (found, supported) in refused.items():
         if found != supported:

@@ -1,0 +1,191 @@
+"""Fixed addresses, wired: what the warm pool needs of them in a round, and who is told of what.
+
+blocks       who has which
+fixedpools   the pools, and the listing in a SpiderNodeNetwork
+standing     what is known of the place an address is at: pod, node, agent, machine
+fixedcalls   the cloud
+floating     a node's round
+upkeep       owners that are gone, and what pools say
+"""
+
+from collections.abc import Callable
+
+from underlay.core.addresses import IPAddress
+from underlay.core.api.ipblock import SpiderIPBlock
+from underlay.core.api.ippool import SpiderIPPool
+from underlay.core.api.kubernetes import Node, Pod
+from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
+from underlay.core.cloud.actions import Action
+from underlay.core.cloud.floating import reserved
+from underlay.core.cloud.model import Instance, Limits, Subnet
+from underlay.core.identity import InterfaceId
+from underlay.core.ipam.blocks import holder
+from underlay.core.ipam.ownership import may_be_fixed, owner_of
+from underlay.core.kube.client import KubeClient
+from underlay.core.kube.events import Recorder
+from underlay.core.kube.reflector import Change, Reflector
+from underlay.core.runtime.checkpoints import Checkpoint
+from underlay.core.runtime.clock import Clock
+from underlay.operator.blocks import Blocks
+from underlay.operator.cloudwrites import CloudWrites
+from underlay.operator.fixedcalls import FixedCalls
+from underlay.operator.fixedpools import FixedPools, Listing
+from underlay.operator.floating import Floats, as_action
+from underlay.operator.nodepools import NodePools
+from underlay.operator.nodework import NodeWork
+from underlay.operator.providers import Providers
+from underlay.operator.records import Records
+from underlay.operator.standing import Standings
+from underlay.operator.upkeep import Upkeep
+
+
+class FixedAddresses:
+    """``dirty`` has a node's round run; ``gone`` is told what the cloud took from another node's interface. ``join``
+    comes before anything else, once there are cloud writes and node pools.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: KubeClient,
+        clock: Clock,
+        cluster: str,
+        nodes: Reflector[Node],
+        pods: Reflector[Pod],
+        pools: Reflector[SpiderIPPool],
+        networks: Reflector[SpiderNodeNetwork],
+        blocks: Reflector[SpiderIPBlock],
+        providers: Providers,
+        recorder: Recorder,
+        dirty: Callable[[str], None],
+        gone: Callable[[str, InterfaceId, IPAddress], None],
+        sweep_seconds: float,
+        checkpoint: Checkpoint,
+    ) -> None:
+        pods.store.index("uid", lambda pod: (pod.metadata.uid,))
+        pods.store.index("owner", lambda pod: (str(owner_of(pod.metadata)),) if may_be_fixed(pod.metadata) else ())
+        networks.store.index("floating", _floating)
+        self._clock = clock
+        self._cluster = cluster
+        self._pods = pods
+        self._networks = networks
+        self._recorder = recorder
+        self._dirty = dirty
+        self._gone = gone
+        self._checkpoint = checkpoint
+        self._blocks = Blocks(client, blocks, self._claims_changed)
+        self._pools = FixedPools(pools)
+        self._standings = Standings(clock=clock, nodes=nodes, pods=pods, networks=networks)
+        self.listing = Listing(self._blocks, self._pools)
+        self._upkeep = Upkeep(
+            client=client,
+            clock=clock,
+            blocks=self._blocks,
+            pools=self._pools,
+            pool_view=pools,
+            networks=networks,
+            providers=providers,
+            standings=self._standings,
+            dirty=dirty,
+            sweep_seconds=sweep_seconds,
+            checkpoint=checkpoint,
+        )
+        pods.subscribe(self._pod_changed)
+        networks.subscribe(self._network_changed)
+        pools.subscribe(lambda _: self._upkeep.look())
+
+    def join(self, *, records: Records, writes: CloudWrites, node_pools: NodePools) -> None:
+        """The rest of it."""
+        self.calls = FixedCalls(
+            clock=self._clock,
+            blocks=self._blocks,
+            writes=writes,
+            networks=self._networks,
+            recorder=self._recorder,
+            gone=self._gone,
+            checkpoint=self._checkpoint,
+        )
+        self._floats = Floats(
+            clock=self._clock,
+            cluster=self._cluster,
+            blocks=self._blocks,
+            pools=self._pools,
+            standings=self._standings,
+            records=records,
+            node_pools=node_pools,
+            writes=writes,
+            calls=self.calls,
+            recorder=self._recorder,
+            pods_of=lambda node: list(self._pods.store.by("node", node)),
+            owners_gone=self._upkeep.gone,
+            checkpoint=self._checkpoint,
+        )
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._upkeep.run()
+
+    async def look(self, work: NodeWork, limits: Limits) -> None:
+        """Decides about the node's pods that want fixed addresses; the result is in the node's memory."""
+        await self._floats.look(work, limits)
+
+    async def step(self, work: NodeWork) -> None:
+        """The cloud write that ``look`` found."""
+        await self._floats.step(work)
+
+    def todo(self, work: NodeWork) -> Action | None:
+        """What ``step`` would do, in the words of a node's plan."""
+        step = work.memory.fixed.step
+        return None if step is None else as_action(step)
+
+    def is_ours(self, intent: Intent) -> bool:
+        """``recover`` knows what became of it."""
+        return self.calls.is_ours(intent)
+
+    async def recover(self, work: NodeWork, intent: Intent) -> None:
+        """Finishes a write that was under way."""
+        await self.calls.recover(work, intent)
+
+    def ordinary(self, work: NodeWork) -> list[Pod]:
+        """The node's pods without those that need no address of its own pools."""
+        served = work.memory.fixed.served
+        return [pod for pod in self._pods.store.by("node", work.name) if pod.metadata.uid not in served]
+
+    def planned(self, work: NodeWork) -> tuple[Instance, frozenset[IPAddress]]:
+        """The instance as its plan must see it, places of coming fixed addresses taken; and all fixed addresses."""
+        instance, coming, going = work.known.instance, work.memory.fixed.coming, work.memory.fixed.going
+        on_it = {address for item in instance.interfaces for address in item.addresses}
+        fixed = {address for address in on_it if self._blocks.entry(address) is not None}
+        return reserved(instance, coming, going), frozenset(fixed | coming.keys())
+
+    def growable(self, subnets: tuple[Subnet, ...]) -> tuple[Subnet, ...]:
+        """Without those in which nothing may be assigned by count now."""
+        moving = self.calls.in_transit()
+        return tuple(subnet for subnet in subnets if subnet.id not in moving)
+
+    def _claims_changed(self, nodes: set[str]) -> None:
+        for node in nodes:
+            self._dirty(node)
+        self._upkeep.look()
+
+    def _pod_changed(self, change: Change[Pod]) -> None:
+        if may_be_fixed(change.object.metadata):
+            self._owner_dirty(str(owner_of(change.object.metadata)))
+            self._upkeep.look()
+
+    def _network_changed(self, change: Change[SpiderNodeNetwork]) -> None:
+        """A node's agent may have confirmed what others wait for."""
+        for address, entry in self._blocks.on(change.object.metadata.name).items():
+            if any(item.address == str(address) for item in change.object.spec.recall):
+                self._owner_dirty(holder(entry))
+                self._upkeep.look()
+
+    def _owner_dirty(self, owner: str) -> None:
+        nodes = {entry.node for _, entry in self._blocks.of(owner)}
+        for node in nodes | {pod.spec.node_name for pod in self._standings.pods_of(owner)}:
+            self._dirty(node)
+
+
+def _floating(network: SpiderNodeNetwork) -> tuple[str, ...]:
+    interfaces = network.status.interfaces if network.status else []
+    return tuple(item.address for interface in interfaces for item in interface.floating)
