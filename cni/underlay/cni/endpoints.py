@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from underlay.cni.book import Book
+from underlay.cni.fixed import subnet_of
 from underlay.cni.lull import Lull
 from underlay.cni.metrics import Metrics
 from underlay.cni.records import BoundPod
@@ -172,7 +173,8 @@ def _interface(state: State, claim: Claim) -> EndpointIP:
     for item in claim.addresses:
         pool = state.pools.get(item.pool)
         family = f"ipv{item.address.version}"
-        length = pool.spec.subnet.partition("/")[2] if pool else str(item.address.max_prefixlen)
+        subnet, gateway = (pool.spec.subnet, pool.spec.gateway) if pool else subnet_of(state, item.address)
+        length = subnet.partition("/")[2] or str(item.address.max_prefixlen)
         parts |= {family: f"{item.address}/{length}", f"{family}_pool": item.pool}
-        parts[f"{family}_gateway"] = pool.spec.gateway if pool else None
+        parts[f"{family}_gateway"] = gateway or None
     return EndpointIP(interface=claim.attachment.ifname, **parts)  # type: ignore[arg-type]

@@ -41,7 +41,9 @@ class Doubt:
 
 
 def fences_wanted(state: State) -> Iterator[Fenced]:
-    """A fence for each release that has none yet: addresses in use are ``held`` and stay."""
+    """A fence for each release that has none yet (addresses in use are ``held`` and stay), and for each recall of a
+    fixed address that no sandbox has.
+    """
     node_network, node = state.node_network, state.node
     if node_network is None or node is None or node_network.spec.node_uid != node.uid or not state.settled:
         return
@@ -61,6 +63,15 @@ def fences_wanted(state: State) -> Iterator[Fenced]:
             fenced=[text for text in release.addresses if text not in held],
             held=held,
         )
+    for recall in node_network.spec.recall:
+        if recall.id in state.ledger.fences:
+            continue
+        try:
+            address = parse_address(recall.address, "spec.recall.address")
+        except InvalidInput:
+            continue
+        if address not in state.ledger.held:  # while a sandbox has it there is nothing to confirm
+            yield Fenced(id=recall.id, pool="", pool_uid="", fenced=[recall.address], held=[])
 
 
 def liftable(state: State) -> Iterator[str | Doubt]:
@@ -70,8 +81,12 @@ def liftable(state: State) -> Iterator[str | Doubt]:
         return
     wishes = {release.id for release in node_network.spec.release}
     done = {entry.id: entry for entry in node_network.spec.release_done}
+    recalls = {recall.id for recall in node_network.spec.recall}
     for fence in state.ledger.fences.values():
-        if entry := done.get(fence.id):
+        if not fence.pool:
+            if fence.id not in recalls:
+                yield fence.id
+        elif entry := done.get(fence.id):
             pool = state.pools.get(fence.pool)
             if pool is None or pool.metadata.uid != entry.pool_uid:
                 yield Doubt(fence=fence, cancelled=False)

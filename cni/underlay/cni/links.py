@@ -8,6 +8,7 @@ import asyncio
 
 import structlog
 
+from underlay.cni import fixed
 from underlay.cni.book import Book
 from underlay.cni.datapath.errors import DatapathError
 from underlay.cni.kernel import Kernel
@@ -32,12 +33,12 @@ class LinkWatch:
         """Until cancelled."""
         while True:
             complete = await self.refresh()
-            known = self._book.state.pools
+            known, listed = self._book.state.pools, fixed.macs(self._book.state)
             # New pools end the wait; whatever else may have made room does not need another look at the links.
             waiting = asyncio.timeout(_QUIET_SECONDS if complete else _EXPECTING_SECONDS)
             try:
                 async with waiting:
-                    while self._book.state.pools is known:
+                    while self._book.state.pools is known and fixed.macs(self._book.state) == listed:
                         await self._book.room.wait()
             except TimeoutError:
                 continue
@@ -47,9 +48,10 @@ class LinkWatch:
         links = await self._kernel.links()
         complete = True
         prepared = False
-        for mac in {
+        of_pools = {
             pool.metadata.annotations.get(MAC_ANNOTATION, "").lower() for pool in self._book.state.pools.values()
-        }:
+        }
+        for mac in of_pools | fixed.macs(self._book.state):
             link = next((link for key, link in links.items() if key == mac), None)
             if link is None:
                 complete = False

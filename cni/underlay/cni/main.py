@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import structlog
 
+from underlay.cni.blockuse import BlockUse
 from underlay.cni.book import Book
 from underlay.cni.datapath.calls import NodeFacts
 from underlay.cni.datapath.shell import Datapath
@@ -36,6 +37,7 @@ from underlay.cni.watch import Watch
 from underlay.cni.withholding import Withholding, parsed
 from underlay.core.addresses import IPAddress, parse_address, parse_network
 from underlay.core.errors import InvalidInput, UnderlayError
+from underlay.core.identity import PodRef
 from underlay.core.kube.client import KubeClient
 from underlay.core.runtime.checkpoints import Checkpoint, passing
 from underlay.core.runtime.clock import Clock, RealClock
@@ -105,6 +107,12 @@ async def _serve(
     pools = NodePools(node_name=node_name, book=book, now=now, metrics=metrics)
     lull = Lull()
     endpoints = Endpoints(node_name=node_name, book=book, client=client, metrics=metrics, lull=lull)
+    block_use = BlockUse(book=book, client=client, metrics=metrics, lull=lull)
+
+    def touched(pod: PodRef) -> None:
+        endpoints.touch(pod)
+        block_use.touch(pod)
+
     spool = Spool(Path(settings.spool))
     spool.prepare()
     verbs = Verbs(
@@ -114,7 +122,7 @@ async def _serve(
         kernel=kernel,
         spool=spool,
         now=now,
-        touched=endpoints.touch,
+        touched=touched,
         checkpoint=checkpoint,
     )
     server = Server(
@@ -160,6 +168,7 @@ async def _serve(
                 "pool-reports": reports.run_pools(),
                 "node-report": reports.run_node(),
                 "endpoints": endpoints.run(),
+                "block-use": block_use.run(),
                 "repair": repair.run(),
                 "spool": _follow_spool(verbs),
                 "node": _follow_node(kernel, settings, book),

@@ -5,10 +5,11 @@ the claim durable, and where there is no address waits for one.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 
+from underlay.cni import fixed
 from underlay.cni.book import Book
 from underlay.cni.datapath.attach import HostLink
 from underlay.cni.errors import CniError, Code
@@ -21,7 +22,7 @@ from underlay.core.api.meta import Family
 from underlay.core.api.nodenetwork import InterfaceStatus
 from underlay.core.errors import InvalidInput
 from underlay.core.identity import Mac, PodRef
-from underlay.core.ipam.allocate import Assigned, NodePool, Request, Shortage, allocate
+from underlay.core.ipam.allocate import Assigned, Grant, NodePool, Request, Shortage, allocate
 from underlay.core.ipam.claims import Claim, PoolAddress
 
 Links = Mapping[Mac, HostLink]
@@ -164,14 +165,40 @@ class NodePools:
 
     def _decide(self, request: CniRequest, pod: PodRef, *, first: bool) -> Assigned | Shortage:
         current = self.serving()
+        wanted = Request(attachment=request.attachment, pod=pod, families=current.families, routed=first)
+        match fixed.offer(self._book.state, pod, request.attachment):
+            case fixed.Awaited(pool=pool, why=why):
+                return Shortage(reasons={pool: why})
+            case fixed.Offer() as found:
+                return self._beside(found, wanted, current)
+            case fixed.Ordinary():
+                return self._allocate(wanted, current.pools, current)
+
+    def _allocate(self, wanted: Request, pools: Sequence[NodePool], current: Serving) -> Assigned | Shortage:
         return allocate(
-            pools=current.pools,
+            pools=pools,
             ledger=self._book.state.ledger,
-            request=Request(attachment=request.attachment, pod=pod, families=current.families, routed=first),
+            request=wanted,
             now=self._now(),
             cooldown_seconds=self.cooldown_seconds,
             excluded=current.on_host,
         )
+
+    def _beside(self, found: fixed.Offer, wanted: Request, current: Serving) -> Assigned | Shortage:
+        """The pod's fixed address, and of the same interface one of each other family."""
+        general = _identity_problem(self._book.state, self._node_name)
+        pool = replace(_node_pool(found.pool, general, self._links, self._routers), fixed=True)
+        on_host = [link.name for link in self._links.values() if any(a.ip == found.address for a in link.addresses)]
+        refusal = pool.refusal or (f"{found.address} is on the host's own link {on_host[0]}" if on_host else "")
+        if refusal:
+            return Shortage(reasons={pool.name: refusal})
+        grant = Grant(pool=pool, address=found.address)
+        families = tuple(family for family in wanted.families if family != pool.family)
+        if not families:
+            return Assigned(grants=(grant,))
+        same = [other for other in current.pools if other.mac == pool.mac and other.family != pool.family]
+        rest = self._allocate(replace(wanted, families=families), same, current)
+        return Assigned(grants=(grant, *rest.grants)) if isinstance(rest, Assigned) else rest
 
     def _claim(self, request: CniRequest, pod: PodRef, assigned: Assigned, *, first: bool) -> Claim:
         return Claim(
@@ -180,7 +207,9 @@ class NodePools:
             network=request.config.name,
             netns=request.netns,
             addresses=tuple(
-                PoolAddress(address=grant.address, pool=grant.pool.name, pool_uid=grant.pool.uid)
+                PoolAddress(
+                    address=grant.address, pool=grant.pool.name, pool_uid=grant.pool.uid, fixed=grant.pool.fixed
+                )
                 for grant in assigned.grants
             ),
             since=self._now(),

@@ -4,6 +4,8 @@ A record says what has been decided, never how to decide it: replaying is applyi
 A field may be added with a default; a changed meaning takes a new tag and a higher ``FORMAT``.
 """
 
+from typing import Literal
+
 import msgspec
 
 from underlay.core.api.ippool import SpiderIPPool
@@ -26,6 +28,7 @@ class ClaimedAddress(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     pool: str
     pool_uid: str
+    fixed: bool = False
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True, tag="claimed"):
@@ -106,13 +109,15 @@ class NodeSeen(msgspec.Struct, frozen=True, kw_only=True, tag="node"):
 class BoundPod(msgspec.Struct, frozen=True, kw_only=True):
     """A living pod of this node, and what controls it (``Pod`` and its own name when nothing does).
 
-    ``static_uid``: how kubelet calls a static pod, whose object in the API server has another uid.
+    ``static_uid``: how kubelet calls a static pod, whose object in the API server has another uid. ``fixed``: it may
+    have a fixed address, since its ``owner`` is one that lasts, or since it names pools (``named``).
     """
 
     ref: PodRef
     owner_kind: str = "Pod"
     owner_name: str = ""
     static_uid: str = ""
+    fixed: Literal["", "owner", "named"] = ""
 
 
 class PodBound(msgspec.Struct, frozen=True, kw_only=True, tag="pod"):

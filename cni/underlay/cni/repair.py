@@ -7,10 +7,12 @@ whose pod is gone from a complete list and whose namespace is gone too has lost 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
 
+from underlay.cni import fixed
 from underlay.cni.book import Book
 from underlay.cni.datapath.errors import DatapathError, NamespaceGone
 from underlay.cni.errors import CniError
@@ -96,6 +98,8 @@ class Repair:
                 pools |= dict.fromkeys(pool_addresses(pool), (pool.metadata.name, pool.metadata.uid or ""))
             except InvalidInput:
                 continue
+        own = {item.address: (item.pool, item.pool_uid) for item, _ in fixed.listings(self._book.state)}
+        pools |= {ip_address(text): where for text, where in own.items()}
         known = {claim.netns for claim in self._book.state.ledger.claims.values()}
         seen: set[IPAddress] = set(self._book.state.ledger.held)
         for path in sorted({str(item) for item in self._netns_folder.glob("*")} | known - {""}):
@@ -117,7 +121,10 @@ class Repair:
                         network="",
                         netns=path,
                         addresses=[
-                            ClaimedAddress(address=str(ip), pool=pools[ip][0], pool_uid=pools[ip][1]) for ip in here
+                            ClaimedAddress(
+                                address=str(ip), pool=pools[ip][0], pool_uid=pools[ip][1], fixed=str(ip) in own
+                            )
+                            for ip in here
                         ],
                         since=self._now(),
                         confirmed=True,

@@ -111,7 +111,7 @@ def claim_of(record: records.Claimed) -> Claim:
         network=record.network,
         netns=record.netns,
         addresses=tuple(
-            PoolAddress(address=ip_address(item.address), pool=item.pool, pool_uid=item.pool_uid)
+            PoolAddress(address=ip_address(item.address), pool=item.pool, pool_uid=item.pool_uid, fixed=item.fixed)
             for item in record.addresses
         ),
         since=record.since,
@@ -128,7 +128,7 @@ def claimed_of(claim: Claim) -> records.Claimed:
         network=claim.network,
         netns=claim.netns,
         addresses=[
-            records.ClaimedAddress(address=str(item.address), pool=item.pool, pool_uid=item.pool_uid)
+            records.ClaimedAddress(address=str(item.address), pool=item.pool, pool_uid=item.pool_uid, fixed=item.fixed)
             for item in claim.addresses
         ],
         since=claim.since,

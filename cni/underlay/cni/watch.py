@@ -16,6 +16,7 @@ from underlay.core.api.kubernetes import Node, Pod
 from underlay.core.api.meta import ObjectMeta
 from underlay.core.api.nodenetwork import SpiderNodeNetwork, SpiderNodeNetworkStatus
 from underlay.core.identity import PodRef, node_label_value
+from underlay.core.ipam.ownership import may_be_fixed, names_pools
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.reflector import Change, Reflector, Removed
 
@@ -124,6 +125,7 @@ def bound_pod(pod: Pod, node_name: str) -> BoundPod | None:
         owner_kind=owner.kind if owner else "Pod",
         owner_name=owner.name if owner else pod.metadata.name,
         static_uid=pod.metadata.annotations.get(MIRROR_ANNOTATION, ""),
+        fixed="named" if names_pools(pod.metadata) else "owner" if may_be_fixed(pod.metadata) else "",
     )
 
 

@@ -8,6 +8,7 @@ whatever a crash interrupts is found again from blocks, SpiderNodeNetworks and t
     of another node:  recall there ─▶ confirmed, or proof ─▶ handed over in the block ─▶ reassigned here
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -130,6 +131,8 @@ class Floats:
                 look.verdicts[uid] = _verdict(pod, wanted.ordinary, ordinary=True)
             else:
                 await self._serve(work, look, wanted)
+        if work.retiring:
+            await self._give_back(work)
         await self._bring(work, look)
         self._send_away(work, look)
         work.memory.fixed = Fixed(
@@ -190,7 +193,7 @@ class Floats:
             recorded,
             Situation(
                 node=work.name,
-                away=away(work.node),
+                away="its provider is being removed" if work.retiring else away(work.node),
                 way=lambda address: self._calls.way(look.ground, address, subnets),
                 standing=lambda entry: standings[entry.uid],
                 alive=self._standings.alive,
@@ -288,6 +291,15 @@ class Floats:
         instance = ways.reserved(look.ground.instance, {address: by.interface}, going)
         look.ground = replace(look.ground, instance=instance, fixed=look.ground.fixed | {address})
 
+    async def _give_back(self, work: NodeWork) -> None:
+        """The provider goes: what no pod uses any more is nobody's."""
+        for address, entry in self._blocks.on(work.name).items():
+            if entry.cooling_since is None and self._standings.confirmed(work.name, address):
+                self._step(WarmStep.BLOCK_WRITING)
+                with contextlib.suppress(Taken):
+                    await self._blocks.cool(address, before=entry, now=rfc3339(self._clock.now()))
+                self._step(WarmStep.BLOCK_WRITTEN)
+
     def _send_away(self, work: NodeWork, look: _Look) -> None:
         for interface in work.known.instance.interfaces:
             going = {address for address in interface.addresses if self._goes(work, address)}
@@ -341,7 +353,7 @@ class Floats:
         if entry.cooling_since is not None or self._standings.alive(entry.uid):
             return False
         owner = claims.holder(entry)
-        return owner in self._owners_gone() or self._standings.lives_elsewhere(owner, work.name)
+        return work.retiring or owner in self._owners_gone() or self._standings.lives_elsewhere(owner, work.name)
 
     def _holding_ordinary(self, name: str) -> set[str]:
         """Pods that have an address of a node pool already: they started before there were fixed ones."""

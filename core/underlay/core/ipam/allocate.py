@@ -19,6 +19,7 @@ class NodePool:
     """One family of one interface of this node. ``refusal`` says why it serves nobody now; empty when it serves.
 
     ``unrouted`` says why there is no ``gateway`` although there must be one: the pool serves only what needs none.
+    ``fixed``: its one address is the pod's own, of a pool that is no node's.
     """
 
     name: str
@@ -30,6 +31,7 @@ class NodePool:
     mac: Mac
     refusal: str = ""
     unrouted: str = ""
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,11 +26,15 @@ class DoubleOwner(UnderlayError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolAddress:
-    """An address and the incarnation of the pool it was taken from."""
+    """An address and the incarnation of the pool it was taken from.
+
+    ``fixed``: it is its owner's and no node pool's, so that given back it does not cool here.
+    """
 
     address: IPAddress
     pool: str
     pool_uid: str
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,8 @@ class Ledger:
         if earlier := self.claims.get(claim.attachment):
             for item in earlier.addresses:
                 del held[item.address]
-                freed[item.address] = claim.since
+                if not item.fixed:
+                    freed[item.address] = claim.since
         for item in claim.addresses:
             if owner := held.get(item.address):
                 raise DoubleOwner(item.address, owner=owner, wanted=claim.attachment)
@@ -108,7 +113,8 @@ class Ledger:
         freed = dict(self.freed)
         for item in claim.addresses:
             del held[item.address]
-            freed[item.address] = at
+            if not item.fixed:
+                freed[item.address] = at
         return replace(self, claims=claims, held=held, freed=freed)
 
     def cool(self, address: IPAddress, *, since: float) -> Self:
