@@ -5,12 +5,15 @@ no process per pod and ping.
 """
 
 import asyncio
+import contextlib
 import ctypes
+import itertools
 import os
 import socket
 import struct
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
@@ -138,6 +141,71 @@ class _Pings:
 
     def close(self) -> None:
         self._socket.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Echo requests and what became of them. ``gap_seconds``: the longest time between two answered ones that lay
+    apart; ``trailing_lost``: unanswered ones at the very end.
+    """
+
+    sent: int
+    lost: int
+    gap_seconds: float
+    trailing_lost: int
+
+
+class Pinging:
+    """One echo request to ``target`` every ``every_seconds`` from within ``netns``, until ``end``."""
+
+    def __init__(self, netns: Path, target: IPv4Address, *, every_seconds: float = 0.1) -> None:
+        self._target = target
+        self._every = every_seconds
+        self._socket = in_namespace(netns, _icmp_socket)
+        self._sent: dict[bytes, float] = {}
+        self._answered: set[bytes] = set()
+        self._heard = asyncio.Event()
+        self._tasks = [asyncio.ensure_future(self._send()), asyncio.ensure_future(self._receive())]
+
+    async def until_answered(self, *, within_seconds: float) -> None:
+        """Until the next answer. Raises ``TimeoutError``."""
+        self._heard.clear()
+        async with asyncio.timeout(within_seconds):
+            await self._heard.wait()
+
+    async def end(self, *, last_seconds: float = 0.5) -> Counted:
+        """Sends no more, waits for the last answers, and counts."""
+        self._tasks[0].cancel()
+        await asyncio.sleep(last_seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        self._socket.close()
+        times = [at for mark, at in self._sent.items() if mark in self._answered]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+        answers = [mark in self._answered for mark in self._sent]
+        trailing = len(list(itertools.takewhile(lambda answered: not answered, reversed(answers))))
+        return Counted(
+            sent=len(answers), lost=answers.count(False), gap_seconds=max(gaps, default=0.0), trailing_lost=trailing
+        )
+
+    async def _send(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            mark = os.urandom(16)
+            self._sent[mark] = loop.time()
+            with contextlib.suppress(OSError):  # no route or neighbour just now: it counts as unanswered
+                self._socket.sendto(_echo_request(mark), (str(self._target), 0))
+            await asyncio.sleep(self._every)
+
+    async def _receive(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            packet, (sender, _) = await loop.sock_recvfrom(self._socket, 2048)
+            start = (packet[0] & 0xF) * 4
+            if packet[start] == _ECHO_REPLY and IPv4Address(sender) == self._target:
+                self._answered.add(packet[start + 8 :])
+                self._heard.set()
 
 
 def _icmp_socket() -> socket.socket:

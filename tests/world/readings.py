@@ -107,8 +107,10 @@ async def disagreement(world: World) -> str | None:
     for pod, address in in_kernel.items():
         if where.get(address) != nodes.get(pod):
             return f"{pod} on {nodes.get(pod)} has {address}, which the cloud has on {where.get(address)}"
-    offered = {pool.interface: pool.addresses for pool in in_pools if pool.addresses}
-    assigned = {eni.id: eni.addresses for eni in at_cloud if eni.addresses}
+    # A pool without an interface holds fixed addresses, which no node's pool offers.
+    fixed = {address for pool in in_pools if not pool.interface for address in pool.held}
+    offered = {pool.interface: pool.addresses for pool in in_pools if pool.interface and pool.addresses}
+    assigned = {eni.id: eni.addresses - fixed for eni in at_cloud if eni.addresses - fixed}
     if offered != assigned:
         return f"pools against cloud: {offered} and {assigned}"
     return None

@@ -12,6 +12,7 @@ from typing import Any
 from world import readings, workload
 from world.commands import run
 from world.inside import echo_frame, http_get, listen_icmp, received, send_frame, unreachable
+from world.moving import fixed_address
 from world.runner import HOLD
 from world.sandbox import Sandbox
 from world.stage import PODS, Stage, address_of, all_answer, all_running, node_networks
@@ -263,6 +264,7 @@ SCENES: tuple[Scene, ...] = (
     Scene(title="Scaled to 24", play=scale_up),
     Scene(title="Scaled to 4", play=scale_down),
     Scene(title="kube-apiserver away, an agent restarted", play=outage),
+    Scene(title="A StatefulSet's pod moves with its address", play=fixed_address),
     Scene(title="Four readings agree", play=agreement),
 )
 

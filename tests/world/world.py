@@ -34,6 +34,7 @@ from world.sandbox import Sandbox
 ROOT = Path(__file__).parents[2]
 LAUNCHER = ROOT / "cni" / "underlay" / "cni" / "launcher"
 PROVIDER = ROOT / "examples" / "aws" / "provider.yaml"
+FIXED_ADDRESS = ROOT / "examples" / "aws" / "fixed-address.yaml"
 REGION = "eu-central-1"
 INSTANCE_TYPE = "t3.medium"
 ACCESS_KEY, SECRET = "AKIAUNDERLAYDEMO0000", "underlay-demo-secret"
@@ -135,6 +136,13 @@ class World:
         manifest["spec"]["network"] = manifest["spec"].get("network", {}) | {"type": self.kind}
         await self.api.apply(manifest)
         return str(manifest["metadata"]["name"])
+
+    async def apply_fixed_address(self) -> None:
+        """examples/aws/fixed-address.yaml, with addresses of this world's subnet."""
+        for manifest in _documents(FIXED_ADDRESS.read_text()):
+            if manifest["kind"] == "SpiderIPPool":
+                manifest["spec"] |= {"subnet": str(VPC), "ips": [f"{VPC[-40]}-{VPC[-20]}"]}
+            await self.api.apply(manifest)
 
     def sandboxes(self) -> dict[str, Sandbox]:
         """Pods that have their network, as the runner knows them: also while the API server is away."""
