@@ -8,6 +8,8 @@ from hypothesis import given
 
 from support.cloud_values import CLUSTER, T3_MEDIUM, addresses, instance, interface, node_views, subnet
 from underlay.core.api.networkprovider import InterfacePolicy
+from underlay.core.cloud import items
+from underlay.core.cloud.actions import Assign, Delete, Release
 from underlay.core.cloud.floating import (
     Attach,
     Blocked,
@@ -21,7 +23,9 @@ from underlay.core.cloud.floating import (
     way,
 )
 from underlay.core.cloud.model import InstanceState, InterfaceState, IPAddress, NetworkInterface
-from underlay.core.cloud.plan import Assign, Delete, NodeView, Release, plan
+from underlay.core.cloud.plan import plan
+from underlay.core.cloud.slots import Slot
+from underlay.core.cloud.view import NodeView
 from underlay.core.identity import InterfaceId
 
 FIXED = IPv4Address("10.200.0.9")
@@ -61,10 +65,10 @@ FULL = interface(0, count=5)
             id="there",
         ),
         pytest.param(ground(interface(0, count=4), OTHER), Bring(interface=InterfaceId("eni-0")), id="a place"),
-        pytest.param(ground(FULL, OTHER), Attach(subnet=subnet(), device_index=2), id="full: another interface"),
+        pytest.param(ground(FULL, OTHER), Attach(subnet=subnet(), slot=Slot(0, 2)), id="full: another interface"),
         pytest.param(
             ground(interface(0), OTHER, use_primary=False),
-            Attach(subnet=subnet(), device_index=2),
+            Attach(subnet=subnet(), slot=Slot(0, 2)),
             id="the primary is not for pods",
         ),
         pytest.param(
@@ -74,7 +78,7 @@ FULL = interface(0, count=5)
         ),
         pytest.param(
             ground(FULL, OTHER, most=2, busy=addresses(0, 4)),
-            MakeRoom(interface=InterfaceId("eni-0"), address=IPv4Address("10.0.0.5")),
+            MakeRoom(interface=InterfaceId("eni-0"), item=IPv4Address("10.0.0.5")),
             id="no more interfaces: an idle address goes",
         ),
         pytest.param(
@@ -123,18 +127,21 @@ def test_a_reserved_place_is_not_planned_away(seen: NodeView) -> None:
     found = way(about, FIXED, subnet())
     if not isinstance(found, Bring):
         return
-    coming = replace(seen, instance=reserved(seen.instance, {FIXED: found.interface}), floating=frozenset({FIXED}))
+    coming = replace(
+        seen, instance=reserved(seen.instance, {FIXED: found.interface}, frozenset()), floating=frozenset({FIXED})
+    )
 
     decided = plan(coming)
 
     before = next(item for item in seen.instance.interfaces if item.id == found.interface)
     for action in decided.actions:
         match action:
-            case Assign(interface=where, count=count) if where == found.interface:
-                assert len(before.addresses) + 1 + count <= seen.limits.ipv4_per_interface - 1
+            case Assign(interface=where, kind=kind, count=count) if where == found.interface and kind.family == 4:
+                taken = sum(item.version == 4 for item in items.of_interface(before))
+                assert taken + 1 + count <= seen.limits.ipv4_per_interface - 1
             case Delete(interface=where):
                 assert where != found.interface
-            case Release(addresses=going):
+            case Release(items=going):
                 assert FIXED not in going
             case _:
                 pass

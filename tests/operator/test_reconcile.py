@@ -8,7 +8,13 @@ from msgspec import structs
 from underlay.core.api.ippool import NODE_LABEL, PoolAllocation, SpiderIPPool, SpiderIPPoolStatus, render_allocations
 from underlay.core.api.kubernetes import Pod, PodSpec, PodStatus
 from underlay.core.api.meta import ObjectMeta
-from underlay.core.api.networkprovider import AddressPolicy, SpiderNetworkProviderSpec, SubnetSelector
+from underlay.core.api.networkprovider import (
+    AddressPolicy,
+    SchedulingPolicy,
+    SecurityGroupSelector,
+    SpiderNetworkProviderSpec,
+    SubnetSelector,
+)
 from underlay.core.api.nodenetwork import (
     InterfaceStatus,
     Release,
@@ -320,7 +326,16 @@ def test_advice_says_what_to_do(error: NotFound, reason: str, says: str) -> None
 
 @pytest.mark.parametrize(
     ("spec", "field"),
-    [],
+    [
+        (
+            SpiderNetworkProviderSpec(driver="aws", scheduling=SchedulingPolicy(mode="resource", resource="a.b/c")),
+            "spec.scheduling.mode",
+        ),
+        (
+            SpiderNetworkProviderSpec(driver="aws", security_groups=SecurityGroupSelector(tags={"a": "b"})),
+            "spec.securityGroups.tags",
+        ),
+    ],
 )
 def test_what_is_not_supported_yet_is_refused_by_name(spec: SpiderNetworkProviderSpec, field: str) -> None:
     """A wish that would be ignored is an error that names the field."""
