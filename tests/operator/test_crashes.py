@@ -5,18 +5,18 @@ import gc
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from support import operator_site
+from support.crashing import CrashAt, immortal
 from support.lives import whole_life
 from support.modes import MODES, Mode
 from support.operations import SENT, WRITES
-from support.operator_site import FAST, Site, end, lead_site, settings_for
+from support.operator_site import FAST, Site, settings_for
 from underlay.core.kube.client import KubeClient
 from underlay.operator.settings import Settings
 from underlay.operator.steps import WarmStep
@@ -35,26 +35,6 @@ STORIES = 9
 """So many lives of a node take all crashes between them."""
 AT_ONCE = 9
 """Stories mostly wait, so that many run beside each other, each with its own account, node and operator."""
-
-
-class Crash(BaseException):
-    """The process ends here: nothing that handles errors may run."""
-
-
-class CrashAt:
-    """Raises at the nth time each of ``labels`` is passed, and counts all."""
-
-    def __init__(self, labels: Iterable[str] = (), nth: int = 1) -> None:
-        self._labels = frozenset(labels)
-        self._nth = nth
-        self.hits: Counter[str] = Counter()
-        self.crashes: Counter[str] = Counter()
-
-    def __call__(self, label: str) -> None:
-        self.hits[label] += 1
-        if label in self._labels and self.hits[label] == self._nth:
-            self.crashes[label] += 1
-            raise Crash(label)
 
 
 @pytest.fixture(autouse=True)
@@ -149,26 +129,5 @@ async def _all(story: Callable[[T], Awaitable[None]], of: Iterable[T]) -> None:
 
 async def _live_and_die(site: Site, api: Api, mode: Mode, settings: Settings, crash: CrashAt) -> None:
     await site.add_provider(addresses=FAST | dict(mode.addresses))
-    async with _immortal(site, settings, crash):
+    async with immortal(site, settings, crash):
         await whole_life(site, api, mode)
-
-
-@asynccontextmanager
-async def _immortal(site: Site, settings: Settings, crash: CrashAt) -> AsyncIterator[None]:
-    """An operator; when it crashes, another that remembers nothing."""
-    stopping = False
-
-    async def run() -> None:
-        # A crash while the end of the test cancels this hides the cancellation.
-        while not stopping:
-            try:
-                await lead_site(site, settings, crash)
-            except BaseExceptionGroup as ended:
-                if ended.subgroup(Crash) is None:
-                    raise
-
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(run())
-        yield
-        stopping = True
-        await end(task)

@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
+from boto3 import Session
 
+from support.agent import StandInAgent
 from support.fixed_site import MINE, FixedSite
-from support.operator_site import Site, agent, eventually, operator, time_passes
+from support.operator_site import FAST, KEY, REGION, Site, agent, eventually, operator, time_passes
 from underlay.core.api.kubernetes import Node, StatefulSet
 
 if TYPE_CHECKING:
@@ -113,8 +115,126 @@ async def test_a_dead_node_gives_up_its_address_only_with_proof(fixed: FixedSite
         await eventually(lambda: fixed.lacks(on_c, third, MINE, c), seconds=40)
 
 
+async def test_a_migrating_machine_has_its_address_on_both_nodes(fixed: FixedSite, apiserver: "ApiServer") -> None:
+    """Its second launcher gets the address while the first still has it at the cloud; when that one has ended, the
+    cloud's follows. Both are one owner.
+    """
+    site = fixed.site
+    owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": "vm"}
+    a, b = await site.add_node("a"), await site.add_node("b")
+    async with operator(site, apiserver.kubeconfig), agent(site, a) as on_a, agent(site, b) as on_b:
+        source = await fixed.owned_pod(a, owner, f"{site.name}-l1")
+        await eventually(lambda: fixed.lacks(on_a, source, MINE, a))
+        target = await fixed.owned_pod(b, owner, f"{site.name}-l2")
+        await eventually(lambda: _has(on_b, target))
+        await time_passes(2)
+        assert on_a.fixed == {source: MINE}
+        assert fixed.at_cloud(MINE) == [a]
+
+        await fixed.delete_pod(f"{site.name}-l1")
+        await eventually(lambda: fixed.lacks(on_b, target, MINE, b), seconds=30)
+        await eventually(lambda: site.disagreements(a))
+        await eventually(lambda: site.disagreements(b))
+
+
+async def test_a_subnet_of_another_zone_is_refused_and_said(site: Site, apiserver: "ApiServer") -> None:
+    """An Event on the pod names zone and node; where fixed addresses are but preferred, the pod then gets one of the
+    node's own.
+    """
+    fixed = FixedSite(site=site)
+    site.sim.control("POST", "/subnets", {"vpc": site.vpc, "cidr": "10.80.2.0/24", "zone": "us-east-1b"})
+    await site.add_provider(fixedAddress="preferred")
+    await fixed.pool(["10.80.2.200"], subnet="10.80.2.0/24")
+    await fixed.stateful_set(1)
+    a = await site.add_node("a")
+    try:
+        async with operator(site, apiserver.kubeconfig), agent(site, a) as on_a:
+            uid = await fixed.set_pod(a)
+            pod = f"{site.name}-db-0"
+            await eventually(lambda: fixed.unsaid(pod, "FixedAddressRefused", "zone", "us-east-1b", "us-east-1a"))
+            assert on_a.held() == set()
+            await eventually(lambda: fixed.unsaid(pod, "FixedAddressRefused", "ordinary address"), seconds=30)
+            await eventually(lambda: _count(on_a.held(), 1))
+            assert on_a.fixed == {}
+            assert uid in {pod.metadata.uid for _, pod in on_a.claims.values()}
+            assert await fixed.entry("10.80.2.200") is None
+    finally:
+        await fixed.clean()
+
+
+async def test_a_pod_that_names_a_pool_owns_its_address_for_its_life(fixed: FixedSite, apiserver: "ApiServer") -> None:
+    """It gets one of that pool, from whose full rest the next is refused pool by pool; it is given up with the pod."""
+    site = fixed.site
+    other = await fixed.pool(["10.80.1.220"], name=f"{site.name}-named", default=False)
+    annotation = {"annotations": {"ipam.spidernet.io/ippool": f'{{"ipv4": ["{other}"]}}'}}
+    a = await site.add_node("a")
+    async with operator(site, apiserver.kubeconfig), agent(site, a) as on_a:
+        uid = await fixed.any_pod(a, f"{site.name}-x", annotation)
+        await eventually(lambda: _has(on_a, uid, "10.80.1.220"))
+        assert fixed.at_cloud("10.80.1.220") == [a]
+        await fixed.any_pod(a, f"{site.name}-y", annotation)
+        await eventually(lambda: fixed.unsaid(f"{site.name}-y", "FixedAddressRefused", other, "1 held"))
+
+        await fixed.delete_pod(f"{site.name}-x")
+        await fixed.delete_pod(f"{site.name}-y")
+        await eventually(lambda: _still(fixed, "10.80.1.220"), seconds=30)
+
+
+async def test_room_is_made_by_an_idle_address(fixed: FixedSite, apiserver: "ApiServer") -> None:
+    """On a node whose only interface is full, an address that no pod uses goes back to the cloud for a fixed one; none
+    of a pod does.
+    """
+    site = fixed.site
+    await site.add_provider(
+        fixedAddress="required",
+        interfaces={"usePrimary": True, "max": 1},
+        addresses=FAST | {"minimum": 5, "releaseDelaySeconds": 600},
+    )
+    a = await site.add_node("a")
+    async with operator(site, apiserver.kubeconfig), agent(site, a) as on_a:
+        await site.bind(a, 3)
+        await eventually(lambda: _count(on_a.held(), 3))
+        await eventually(lambda: _count(set().union(*site.interfaces(a).values()), 5))
+        held = on_a.held()
+
+        uid = await fixed.set_pod(a)
+        await eventually(lambda: fixed.lacks(on_a, uid, MINE, a), seconds=30)
+
+        assert on_a.held() == held
+        assert held < set().union(*site.interfaces(a).values())
+
+
+async def test_an_address_that_something_else_has_is_left_alone(fixed: FixedSite, apiserver: "ApiServer") -> None:
+    """The cloud refuses it, another is chosen, and whoever has it keeps it."""
+    site = fixed.site
+    session = Session(aws_access_key_id=KEY, aws_secret_access_key="any", region_name=REGION)  # noqa: S106
+    made = session.client("ec2", endpoint_url=site.sim.url).create_network_interface(
+        SubnetId=site.subnet,
+        PrivateIpAddresses=[
+            {"Primary": True, "PrivateIpAddress": "10.80.1.100"},
+            {"Primary": False, "PrivateIpAddress": MINE},
+        ],
+    )["NetworkInterface"]["NetworkInterfaceId"]
+    a = await site.add_node("a")
+    async with operator(site, apiserver.kubeconfig), agent(site, a) as on_a:
+        uid = await fixed.set_pod(a)
+        await eventually(lambda: fixed.lacks(on_a, uid, "10.80.1.201", a), seconds=30)
+
+        rows = {row["id"]: row for row in site.sim.control("GET", "/table")["interfaces"]}
+        assert MINE in rows[made]["addresses"]
+        assert await fixed.entry(MINE) is None
+
+
 async def _still(fixed: FixedSite, address: str) -> str:
     entry = await fixed.entry(address)
     if where := fixed.at_cloud(address):
         return f"at the cloud on {where}"
     return "" if entry is None or entry.cooling_since is not None else f"block says {entry}"
+
+
+async def _has(on: StandInAgent, uid: str, address: str = MINE) -> str:
+    return "" if on.fixed.get(uid) == address else f"pod has {on.fixed.get(uid)}"
+
+
+async def _count(found: set[str], count: int) -> str:
+    return "" if len(found) == count else f"{len(found)} of {count}: {sorted(found)}"

@@ -11,6 +11,7 @@ lanes       how many cloud writes of one kind are under way, and whose turn is n
 podkeeper   what is kept of 150,000 pods
 groups      security groups of interfaces: found, and given again when they change
 reservations  blocks of subnets that the cloud keeps for a use
+fixed       fixed addresses, wired; its parts are named there
 farewell    what is left of a machine that has gone
 reconcile   pure: objects → writes
 """

@@ -31,7 +31,7 @@ from underlay.operator.blocks import Blocks
 from underlay.operator.cloudwrites import CloudWrites
 from underlay.operator.nodework import NodeWork
 from underlay.operator.providers import Provider
-from underlay.operator.steps import WarmStep
+from underlay.operator.steps import FixedStep, WarmStep
 
 MOVED = "FixedAddressMoved"
 _SUBNETS_FRESH_SECONDS = 60.0
@@ -146,7 +146,7 @@ class FixedCalls:
         )
         self._step(WarmStep.INTENDING)
         await self._writes.report(work, [*work.intents, intent])
-        self._step(WarmStep.FIXED_INTENDED)
+        self._step(FixedStep.INTENDED)
         await self._send(work, intent, address)
 
     @staticmethod
@@ -177,7 +177,7 @@ class FixedCalls:
             if isinstance(error, Busy | Rejected) and await self._given_up(work, address):
                 return
             raise
-        self._step(WarmStep.FIXED_CALLED)
+        self._step(FixedStep.CALLED)
         if donor is not None:
             self._gone(*donor, address)
         write = OwnWrite(at=self._clock.monotonic(), interface=interface, added=frozenset({address}))

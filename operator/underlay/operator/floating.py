@@ -48,7 +48,7 @@ from underlay.operator.reconcile.demand import need
 from underlay.operator.reconcile.floating import Arrive, Claim, HandOver, Keep, Outcome, Refuse, Situation, Wait, Wish
 from underlay.operator.records import Records
 from underlay.operator.standing import Standings, away
-from underlay.operator.steps import WarmStep
+from underlay.operator.steps import FixedStep
 
 ASSIGNED = "FixedAddressAssigned"
 REFUSED = "FixedAddressRefused"
@@ -209,7 +209,7 @@ class Floats:
             return outcome
         meta, now = wanted.pod.metadata, rfc3339(self._clock.now())
         who = Claimant(owner=wanted.owner, pod=f"{meta.namespace}/{meta.name}", uid=meta.uid or "", node=work.name)
-        self._step(WarmStep.BLOCK_WRITING)
+        self._step(FixedStep.BLOCK_WRITING)
         if isinstance(outcome, Claim):
             cooldown = work.provider.value.spec.addresses.cooldown_seconds
             await self._blocks.claim(outcome.address, who, now=now, cooldown_seconds=cooldown)
@@ -220,7 +220,7 @@ class Floats:
             await self._blocks.hand_over(outcome.address, who, before=outcome.before, now=now)
             if outcome.proof is not None:
                 self._calls.moving(outcome.address, wanted.pod, outcome.before.node, outcome.proof)
-        self._step(WarmStep.BLOCK_WRITTEN)
+        self._step(FixedStep.BLOCK_WRITTEN)
         self._log.info("fixed-address.recorded", address=str(outcome.address), owner=str(wanted.owner), node=work.name)
         return Keep(address=outcome.address)
 
@@ -295,10 +295,10 @@ class Floats:
         """The provider goes: what no pod uses any more is nobody's."""
         for address, entry in self._blocks.on(work.name).items():
             if entry.cooling_since is None and self._standings.confirmed(work.name, address):
-                self._step(WarmStep.BLOCK_WRITING)
+                self._step(FixedStep.BLOCK_WRITING)
                 with contextlib.suppress(Taken):
                     await self._blocks.cool(address, before=entry, now=rfc3339(self._clock.now()))
-                self._step(WarmStep.BLOCK_WRITTEN)
+                self._step(FixedStep.BLOCK_WRITTEN)
 
     def _send_away(self, work: NodeWork, look: _Look) -> None:
         for interface in work.known.instance.interfaces:
@@ -323,9 +323,9 @@ class Floats:
             recall=self._recalls(work),
         )
         if wanted != spec:
-            self._step(WarmStep.FIXED_SAYING)
+            self._step(FixedStep.SAYING)
             work.memory.network = await self._records.write_spec(work.memory.network, wanted)
-            self._step(WarmStep.FIXED_SAID)
+            self._step(FixedStep.SAID)
 
     def _recalls(self, work: NodeWork) -> list[Recall]:
         """Addresses that shall leave this node, until they are listed for nobody here."""

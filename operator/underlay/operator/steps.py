@@ -30,9 +30,14 @@ class WarmStep(StrEnum):
     RELEASE_FORGOTTEN = "warm.release-forgotten"
     FAREWELL_POOLS_DELETED = "warm.farewell-pools-deleted"
     FAREWELL_DONE = "warm.farewell-done"
-    BLOCK_WRITING = "warm.block-writing"
-    BLOCK_WRITTEN = "warm.block-written"
-    FIXED_SAYING = "warm.fixed-saying"
-    FIXED_SAID = "warm.fixed-said"
-    FIXED_INTENDED = "warm.fixed-intended"
-    FIXED_CALLED = "warm.fixed-called"
+
+
+class FixedStep(StrEnum):
+    """Every point before and after an effect for a fixed address, beside ``WarmStep.INTENDING`` and ``RECORDED``."""
+
+    BLOCK_WRITING = "fixed.block-writing"
+    BLOCK_WRITTEN = "fixed.block-written"
+    SAYING = "fixed.saying"
+    SAID = "fixed.said"
+    INTENDED = "fixed.intended"
+    CALLED = "fixed.called"

@@ -31,9 +31,9 @@ from underlay.core.runtime.clock import Clock
 from underlay.operator.blocks import Blocks
 from underlay.operator.fixedpools import FixedPools
 from underlay.operator.providers import Provider, Providers
-from underlay.operator.reconcile.floating import FloatingPool
+from underlay.operator.reconcile.floating import FloatingPool, counting_first
 from underlay.operator.standing import Standings
-from underlay.operator.steps import WarmStep
+from underlay.operator.steps import FixedStep
 
 _REMEMBERED_SECONDS = 3600.0
 _MOST_TOLD = 5000
@@ -103,6 +103,8 @@ class Upkeep:
                     await self._forget(address, entry)
                 elif holder(entry) in self._gone:
                     await self._give_up(address, entry)
+                elif self._is_surplus(address, entry):
+                    await self._blocks.cool(address, before=entry, now=rfc3339(self._clock.now()))
             except Taken as taken:
                 self._log.info("fixed-address.changed-meanwhile", reason=str(taken))
         for pool in self._pools.all():
@@ -153,6 +155,11 @@ class Upkeep:
         except kube_errors.NotFound:
             return None
 
+    def _is_surplus(self, address: IPAddress, entry: BlockEntry) -> bool:
+        """Two leaders, for the moment of a change, may each have claimed one for the same owner: it uses the first."""
+        first = counting_first(self._blocks.of(holder(entry)))[0][0]
+        return address != first and not self._networks.store.by("floating", str(address))
+
     async def _give_up(self, address: IPAddress, entry: BlockEntry) -> None:
         provider = self._provider(address, entry)
         if provider is None:
@@ -162,9 +169,9 @@ class Upkeep:
         if not isinstance(proof, Proof):
             self._dirty(entry.node)
             return
-        self._step(WarmStep.BLOCK_WRITING)
+        self._step(FixedStep.BLOCK_WRITING)
         await self._blocks.cool(address, before=entry, now=rfc3339(self._clock.now()))
-        self._step(WarmStep.BLOCK_WRITTEN)
+        self._step(FixedStep.BLOCK_WRITTEN)
         self._log.info("fixed-address.given-up", address=str(address), owner=holder(entry), proof=proof)
 
     async def _forget(self, address: IPAddress, entry: BlockEntry) -> None:

@@ -5,6 +5,7 @@ driver   the verbs of a provider and their retry contract
 errors   what went wrong, named by what the caller does next
 demand   pods and claims → how many addresses a node should have (pure)
 plan     observed, demand, limits → the cheapest calls, in order (pure)
+floating how a fixed address comes to a node (pure)
 intents  what is written before a call and how its outcome is found again (pure)
 limits   breaker, token buckets and the one retry policy, round each API operation
 breaker  normal → no release → no calls, by what is heard of a cloud in trouble (pure)
