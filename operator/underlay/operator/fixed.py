@@ -4,6 +4,8 @@ blocks       who has which
 fixedpools   the pools, and the listing in a SpiderNodeNetwork
 standing     what is known of the place an address is at: pod, node, agent, machine
 fixedcalls   the cloud
+fixedsteps   the next write there, in the words of a node's plan
+fixedorders  what the node's agent is told
 floating     a node's round
 upkeep       owners that are gone, and what pools say
 """
@@ -30,7 +32,8 @@ from underlay.operator.blocks import Blocks
 from underlay.operator.cloudwrites import CloudWrites
 from underlay.operator.fixedcalls import FixedCalls
 from underlay.operator.fixedpools import FixedPools, Listing
-from underlay.operator.floating import Floats, as_action
+from underlay.operator.fixedsteps import as_action
+from underlay.operator.floating import Floats
 from underlay.operator.nodepools import NodePools
 from underlay.operator.nodework import NodeWork
 from underlay.operator.providers import Providers

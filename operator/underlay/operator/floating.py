@@ -11,22 +11,17 @@ whatever a crash interrupts is found again from blocks, SpiderNodeNetworks and t
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
-from secrets import token_hex
-from typing import Literal, assert_never
+from typing import Literal
 
 import structlog
-from msgspec import structs
 
 from underlay.core.addresses import IPAddress
 from underlay.core.api.conditions import rfc3339
 from underlay.core.api.ipblock import BlockEntry
 from underlay.core.api.ippool import parse_allocations
 from underlay.core.api.kubernetes import Pod
-from underlay.core.api.nodenetwork import FixedVerdict, Recall
+from underlay.core.api.nodenetwork import FixedVerdict
 from underlay.core.cloud import floating as ways
-from underlay.core.cloud import items
-from underlay.core.cloud.actions import Action, Assign, Create, Release
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import Limits
 from underlay.core.identity import InterfaceId
@@ -39,7 +34,9 @@ from underlay.core.runtime.clock import Clock
 from underlay.operator.blocks import Blocks
 from underlay.operator.cloudwrites import CloudWrites
 from underlay.operator.fixedcalls import FixedCalls
+from underlay.operator.fixedorders import FixedOrders
 from underlay.operator.fixedpools import FixedPools
+from underlay.operator.fixedsteps import as_action, release
 from underlay.operator.nodepools import NodePools
 from underlay.operator.nodework import BringHere, Fixed, NodeWork, SendAway
 from underlay.operator.reconcile import fences
@@ -97,13 +94,14 @@ class Floats:
         self._blocks = blocks
         self._pools = pools
         self._standings = standings
-        self._records = records
         self._writes = writes
         self._node_pools = node_pools
         self._calls = calls
         self._recorder = recorder
         self._pods_of = pods_of
-        self._owners_gone = owners_gone
+        self._orders = FixedOrders(
+            records=records, blocks=blocks, standings=standings, owners_gone=owners_gone, checkpoint=checkpoint
+        )
         self._step = checkpoint
         self._unsettled: dict[str, float] = {}
         self._said: dict[str, str] = {}
@@ -143,7 +141,7 @@ class Floats:
             step=look.step,
             look_again=_LOOK_AGAIN_SECONDS if look.again else None,
         )
-        await self._say(work, look, default=any(pool.spec.default for pool in own))
+        await self._orders.write(work, tuple(look.verdicts.values()), default=any(pool.spec.default for pool in own))
 
     async def step(self, work: NodeWork) -> None:
         """Carries out what ``look`` found: at most one write at the cloud."""
@@ -154,7 +152,7 @@ class Floats:
             case BringHere(address=address, by=ways.Bring(interface=interface)):
                 await self._calls.assign(work, address, interface)
             case BringHere(by=ways.MakeRoom() as room):
-                await self._node_pools.ask_release(work, _release(room))
+                await self._node_pools.ask_release(work, release(room))
             case _:
                 await self._writes.carry_out(work, as_action(step))
 
@@ -313,48 +311,6 @@ class Floats:
         moves = entry.node != work.name and not work.driver.capabilities.move_address
         return entry.cooling_since is not None or moves
 
-    async def _say(self, work: NodeWork, look: _Look, *, default: bool) -> None:
-        """Writes what the agent must know."""
-        spec = work.memory.network.spec
-        wanted = structs.replace(
-            spec,
-            fixed_address=work.provider.value.spec.fixed_address if default else "",
-            fixed=sorted(look.verdicts.values(), key=lambda verdict: verdict.pod_uid),
-            recall=self._recalls(work),
-        )
-        if wanted != spec:
-            self._step(FixedStep.SAYING)
-            work.memory.network = await self._records.write_spec(work.memory.network, wanted)
-            self._step(FixedStep.SAID)
-
-    def _recalls(self, work: NodeWork) -> list[Recall]:
-        """Addresses that shall leave this node, until they are listed for nobody here."""
-        status = work.memory.network.status
-        listed = {
-            item.address
-            for interface in (status.interfaces if status else [])
-            for item in interface.floating
-            if item.pod_uid and not item.arriving
-        }
-        have = {item.address: item for item in work.memory.network.spec.recall}
-        kept = [item for text, item in have.items() if text in listed and self._is_leaving(work, text)]
-        asked = [
-            have.get(str(address)) or Recall(id=token_hex(8), address=str(address))
-            for address, entry in sorted(self._blocks.on(work.name).items())
-            if self._is_wanted_elsewhere(work, entry)
-        ]
-        return list({item.address: item for item in (*kept, *asked)}.values())
-
-    def _is_leaving(self, work: NodeWork, text: str) -> bool:
-        entry = self._blocks.entry(ip_address(text))
-        return entry is None or entry.node != work.name or entry.cooling_since is not None
-
-    def _is_wanted_elsewhere(self, work: NodeWork, entry: BlockEntry) -> bool:
-        if entry.cooling_since is not None or self._standings.alive(entry.uid):
-            return False
-        owner = claims.holder(entry)
-        return work.retiring or owner in self._owners_gone() or self._standings.lives_elsewhere(owner, work.name)
-
     def _holding_ordinary(self, name: str) -> set[str]:
         """Pods that have an address of a node pool already: they started before there were fixed ones."""
         return {
@@ -385,25 +341,6 @@ class Floats:
             self._said.clear()
         self._said[uid] = text
         self._recorder.event(reference(pod), kind, reason, text)
-
-
-def as_action(step: BringHere | SendAway) -> Action:
-    """What is to be done in the words of a node's plan."""
-    if isinstance(step, SendAway):
-        return Release(interface=step.interface, items=frozenset(step.addresses))
-    match step.by:
-        case ways.Attach(subnet=subnet, slot=slot):
-            return Create(subnet=subnet.id, device_index=slot.device_index, network_card=slot.network_card, wanted={})
-        case ways.MakeRoom() as room:
-            return _release(room)
-        case ways.Bring(interface=interface):
-            return Assign(interface=interface, count=1)
-        case _:
-            assert_never(step.by)
-
-
-def _release(room: ways.MakeRoom) -> Release:
-    return Release(interface=room.interface, items=frozenset({room.item}), fence=items.addresses({room.item}))
 
 
 def _verdict(pod: Pod, reason: str, *, ordinary: bool) -> FixedVerdict:
