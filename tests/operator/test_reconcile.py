@@ -11,7 +11,6 @@ from underlay.core.api.meta import ObjectMeta
 from underlay.core.api.networkprovider import (
     AddressPolicy,
     SchedulingPolicy,
-    SecurityGroupSelector,
     SpiderNetworkProviderSpec,
     SubnetSelector,
 )
@@ -330,10 +329,6 @@ def test_advice_says_what_to_do(error: NotFound, reason: str, says: str) -> None
         (
             SpiderNetworkProviderSpec(driver="aws", scheduling=SchedulingPolicy(mode="resource", resource="a.b/c")),
             "spec.scheduling.mode",
-        ),
-        (
-            SpiderNetworkProviderSpec(driver="aws", security_groups=SecurityGroupSelector(tags={"a": "b"})),
-            "spec.securityGroups.tags",
         ),
     ],
 )
