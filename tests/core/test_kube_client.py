@@ -409,6 +409,34 @@ async def test_a_rotated_token_is_read_again(tmp_path: "Path") -> None:
     assert server.requests[0].headers["user-agent"] == "rotating/1"
 
 
+async def test_many_calls_share_a_few_connections() -> None:
+    """A hundred calls at once all end well; never more than sixteen are at the server, and a watch is none of them."""
+    busy, most = 0, 0
+
+    async def script(request: Request, reply: Reply) -> None:
+        nonlocal busy, most
+        if "watch" in request.params:
+            await reply.begin()
+            await asyncio.Event().wait()
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0.01)
+        busy -= 1
+        await reply.json({"metadata": {"name": request.path.rpartition("/")[2]}})
+
+    async with (
+        WatchServer(script) as server,
+        server.client() as client,
+        asyncio.timeout(20),
+        aclosing(client.watch(Namespace, resource_version="1")) as watched,
+    ):
+        await anext(watched)
+        found = await asyncio.gather(*(client.get(Namespace, f"n{number}") for number in range(100)))
+
+    assert [namespace.metadata.name for namespace in found] == [f"n{number}" for number in range(100)]
+    assert 1 < most <= 16
+
+
 @pytest.mark.apiserver
 async def test_every_call_ends_in_time(apiserver: "ApiServer", tmp_path: "Path") -> None:
     """When the network swallows everything, a call ends within the client's bound, and a write may have happened."""

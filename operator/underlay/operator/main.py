@@ -79,8 +79,10 @@ async def run(
     metrics = Metrics()
     clock = RealClock()
     client = KubeClient.connect(settings.kubeconfig, user_agent="underlay-operator")
+    # One of its own: a renewal must not wait for its turn behind calls that hang.
+    renewing = KubeClient.connect(settings.kubeconfig, user_agent="underlay-operator")
     leader = Leader(
-        client,
+        renewing,
         clock=clock,
         namespace=settings.lease_namespace,
         name=settings.lease_name,
@@ -108,6 +110,7 @@ async def run(
             )
     finally:
         await client.close()
+        await renewing.close()
 
 
 async def lead(
