@@ -6,12 +6,13 @@ it fenced and what is held, and lifts fences by the rule in ``underlay.core.api.
 
 import asyncio
 import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from support.ownership import Ownership
 from underlay.core.addresses import RangeSet
-from underlay.core.api.ippool import NODE_LABEL, PoolAllocation, SpiderIPPool, render_allocations
+from underlay.core.api.ippool import INTERFACE_ANNOTATION, NODE_LABEL, PoolAllocation, SpiderIPPool, render_allocations
 from underlay.core.api.kubernetes import Pod
 from underlay.core.api.nodenetwork import AGENT_MANAGER, AgentStatus, Release, Released, SpiderNodeNetwork
 from underlay.core.identity import node_label_value
@@ -176,12 +177,23 @@ class StandInAgent:
         fenced = {ip for fence in self.fences.values() for ip in fence.fenced}
         waiting = pods.keys() - {pod.metadata.uid for _, pod in self.claims.values()}
         waiting -= {uid for uid, pod in pods.items() if self._waits(pod, network)}
-        free = [
-            (ip, name) for name in sorted(pools) for ip in sorted(pools[name]) if ip not in self.claims.keys() | fenced
-        ]
-        for uid, (ip, name) in zip(sorted(waiting, key=lambda uid: pods[uid].metadata.name), free, strict=False):
-            self.claims[ip] = (name, pods[uid])
-            self._ownership.take(ip, uid or "")
+        free = self._free(pools, self.claims.keys() | fenced)
+        for uid, taken in zip(sorted(waiting, key=lambda uid: pods[uid].metadata.name), free, strict=False):
+            for ip, name in taken:
+                self.claims[ip] = (name, pods[uid])
+                self._ownership.take(ip, uid or "")
+
+    def _free(self, pools: Mapping[str, frozenset[str]], taken: Collection[str]) -> Iterator[Sequence[tuple[str, str]]]:
+        """What each next pod gets: an (address, pool) of each family, of one interface."""
+        network = self._networks.store.get(None, self._node)
+        families = [4 if name == "ipv4" else 6 for name in network.spec.families] if network else [4]
+        of: dict[str, dict[int | None, list[tuple[str, str]]]] = {}
+        for pool in sorted(self._pools.store.items(), key=lambda pool: pool.metadata.name):
+            name = pool.metadata.name
+            mine = [(ip, name) for ip in sorted(pools[name]) if ip not in taken]
+            of.setdefault(pool.metadata.annotations[INTERFACE_ANNOTATION], {})[pool.spec.ip_version] = mine
+        for offered in of.values():
+            yield from zip(*(offered.get(family, []) for family in families), strict=False)
 
     async def _write_pools(self) -> None:
         for pool in list(self._pools.store.items()):

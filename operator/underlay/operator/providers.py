@@ -29,7 +29,8 @@ from underlay.operator.reconcile import support
 from underlay.operator.reconcile.advice import Advice, SecretUnreadable, advise
 from underlay.operator.reconcile.reservations import Reserved
 
-_NO_PREFIX_SECONDS = 300.0
+_NO_PREFIX_SHARE = 5
+"""How much longer than an exhausted subnet one without whole blocks is left alone: addresses come back one by one."""
 # A person waits for the condition; whatever takes longer is told as unreachable and tried again.
 _PROBE_SECONDS = 4.0
 _SHORTEST_PROBE_SECONDS = 1.5
@@ -330,7 +331,7 @@ class Providers:
 
     def few_blocks(self, provider: Provider, subnet: SubnetId, asked: int) -> None:
         """It had not ``asked`` whole blocks: half as many may be there. After a while there may be more."""
-        until = self._clock.monotonic() + _NO_PREFIX_SECONDS
+        until = self._clock.monotonic() + _NO_PREFIX_SHARE * self._subnet_seconds
         provider.prefixes[subnet] = FewBlocks(until, asked // 2)
         self._changed(provider.name)
 
