@@ -202,7 +202,7 @@ def test_releases_are_applied_one_by_one(api: RawApi) -> None:
         ("sr", "VERSION"),
         ("smc", "AGE"),
         ("scc", "AGE"),
-        ("snp", "DRIVER REGION MODE NODES READY REASON AGE MESSAGE"),
+        ("snp", "DRIVER REGION MODE NODES PODS IDLE ROOM READY REASON AGE SUBNETS MESSAGE"),
         ("snn", "PROVIDER INSTANCE TYPE INTERFACES PODS TARGET USABLE ROOM SUFFICIENT REASON MESSAGE AGE"),
         ("sib", "WINDOW HELD COOLING AGE"),
     ],

@@ -27,7 +27,7 @@ from underlay.core.kube.access import access
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.events import Recorder
 from underlay.core.kube.lease import Leader, Terms
-from underlay.core.kube.reflector import Change, Modified, Reflector, Removed
+from underlay.core.kube.reflector import Change, Reflector, Removed
 from underlay.core.runtime import logging
 from underlay.core.runtime.aio import supervise
 from underlay.core.runtime.checkpoints import Checkpoint, passing
@@ -155,7 +155,7 @@ async def lead(
             observer=metrics.observer(name),
         ),
         changed=reports.changed,
-        nodes_of=lambda name: sum(network.spec.provider == name for network in views.networks.store.items()),
+        networks_of=lambda name: [item for item in views.networks.store.items() if item.spec.provider == name],
         subnet_seconds=settings.subnet_seconds,
     )
     pool = WarmPool(
@@ -167,7 +167,7 @@ async def lead(
         views=views,
         recorder=recorder,
         checkpoint=checkpoint,
-        planned=metrics.plan_seconds.observe,
+        planned=metrics.planned,
     )
     collector = Collector(
         client=client,
@@ -236,8 +236,8 @@ def _mark_dirty(views: Views, pool: WarmPool, reports: Reports) -> None:
     def network(change: Change[SpiderNodeNetwork]) -> None:
         if isinstance(change, Removed):
             pool.lost(change.object.metadata.name)
-        if not isinstance(change, Modified):
-            reports.changed(change.object.spec.provider)
+        # At most once a second and provider, however many nodes change.
+        reports.changed(change.object.spec.provider)
         pool.dirty(change.object.metadata.name)
 
     views.nodes.subscribe(lambda change: pool.dirty(change.object.metadata.name))

@@ -14,6 +14,7 @@ from underlay.core.cloud.limits import CallEnd, Observer
 
 _CALL_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _WAIT_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 60, 120, 300)
+_ACTION_BUCKETS = (0, 1, 2, 3, 5, 8, 13)
 _PLAN_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1)
 
 
@@ -62,6 +63,17 @@ class Metrics:
         self.plan_seconds = Histogram(
             "underlay_plan_seconds", "Deciding what one node needs.", buckets=_PLAN_BUCKETS, registry=self.registry
         )
+        self.plan_actions = Histogram(
+            "underlay_plan_actions",
+            "Cloud writes that a node's plan asks for; 0: the node has what it should have, or cannot get more.",
+            buckets=_ACTION_BUCKETS,
+            registry=self.registry,
+        )
+
+    def planned(self, seconds: float, actions: int) -> None:
+        """A plan was made."""
+        self.plan_seconds.observe(seconds)
+        self.plan_actions.observe(actions)
 
     def observer(self, provider: str) -> Observer:
         """What counts the calls of a gate."""
@@ -129,10 +141,11 @@ class _States(Collector):
             "target": sum(demand.target for demand in demands),
             "pods": sum(demand.pods for demand in demands),
             "cooling": sum(demand.cooling for demand in demands),
+            "room": sum(demand.room for demand in demands),
         }
         addresses = GaugeMetricFamily(
             "underlay_node_addresses",
-            "Sums over all nodes: addresses at the cloud, wanted, of pods (bound or holding one), cooling down.",
+            "Sums over all nodes: addresses at the cloud, wanted, of pods, cooling down; pods that could come (room).",
             labels=("state",),
         )
         for state, value in sums.items():

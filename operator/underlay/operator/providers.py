@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from underlay.core.api.kubernetes import Node
 from underlay.core.api.networkprovider import SpiderNetworkProvider
+from underlay.core.api.nodenetwork import SpiderNodeNetwork
 from underlay.core.api.selectors import selects
 from underlay.core.cloud.breaker import ANNOTATION as BREAKER_ANNOTATION
 from underlay.core.cloud.breaker import Level, parse
@@ -98,7 +99,7 @@ class Providers:
     """All providers by name.
 
     ``changed`` is called with a provider's name when something to report changed, subscribers when nodes may be served
-    differently; ``nodes_of`` counts the nodes of a provider. Providers of one account and region share their gate,
+    differently; ``networks_of`` gives the nodes of a provider. Providers of one account and region share their gate,
     which counts under the name of the first. An exhausted subnet is left alone for ``subnet_seconds``, no free count is
     older. Loading spans calls, so each load is of what was wanted when it began, and is thrown away if that has
     changed.
@@ -112,7 +113,7 @@ class Providers:
         cluster: str,
         make_gate: Callable[[str, Callable[[], None]], SteppedGate],
         changed: Callable[[str], None],
-        nodes_of: Callable[[str], int],
+        networks_of: Callable[[str], Sequence[SpiderNodeNetwork]],
         subnet_seconds: float = 60.0,
     ) -> None:
         self._client = client
@@ -123,7 +124,7 @@ class Providers:
         self._subnet_seconds = subnet_seconds
         self._subscribers: list[Callable[[], None]] = []
         self._gates: dict[tuple[str, ...], SteppedGate] = {}
-        self.nodes_of = nodes_of
+        self.networks_of = networks_of
         self._providers: dict[str, Provider] = {}
         self._wanted: dict[str, SpiderNetworkProvider] = {}
         self._log = structlog.get_logger()

@@ -26,7 +26,7 @@ from underlay.core.kube.events import Recorder, reference
 from underlay.core.runtime.aio import KeyedQueue
 from underlay.core.runtime.clock import Clock
 from underlay.operator.providers import Provider, Providers
-from underlay.operator.reconcile import egress
+from underlay.operator.reconcile import egress, outlook
 from underlay.operator.reconcile.reservations import RESERVED
 
 _QUIET_SECONDS = 1.0
@@ -136,22 +136,30 @@ class Reports:
 
     def _status(self, provider: Provider, providers: Providers) -> SpiderNetworkProviderStatus:
         had = self._written.get(provider.name) or provider.value.status
-        now = self._clock.now()
+        now, networks = self._clock.now(), providers.networks_of(provider.name)
+        subnets = [
+            SubnetStatus(
+                id=subnet.id,
+                cidr=str(subnet.cidrs[0]),
+                zone=subnet.zone,
+                free=subnet.free,
+                blocked_until=self._time(provider.blocked_until.get(subnet.id), now),
+                no_prefix_until=self._time(_no_prefix_until(provider, subnet.id), now),
+                pressure=_PRESSURES[provider.pressures.get(subnet.id, Pressure.NORMAL)],
+            )
+            for subnet in sorted(provider.subnets.values(), key=lambda item: item.id)
+        ]
+        demands = [item.status.demand for item in networks if item.status and item.status.demand]
+        free = outlook.free(subnets) if "ipv4" in provider.value.spec.addresses.families else None
+        seen = outlook.outlook(demands, free)
         return SpiderNetworkProviderStatus(
-            nodes=providers.nodes_of(provider.name),
+            nodes=len(networks),
+            pods=seen.pods,
+            idle=seen.idle,
+            room=seen.room,
+            supply=outlook.told(subnets),
             observed_generation=provider.value.metadata.generation or 0,
-            subnets=[
-                SubnetStatus(
-                    id=subnet.id,
-                    cidr=str(subnet.cidrs[0]),
-                    zone=subnet.zone,
-                    free=subnet.free,
-                    blocked_until=self._time(provider.blocked_until.get(subnet.id), now),
-                    no_prefix_until=self._time(_no_prefix_until(provider, subnet.id), now),
-                    pressure=_PRESSURES[provider.pressures.get(subnet.id, Pressure.NORMAL)],
-                )
-                for subnet in sorted(provider.subnets.values(), key=lambda item: item.id)
-            ],
+            subnets=subnets,
             operations=[
                 OperationStatus(
                     operation=count.operation, calls=count.calls, throttled=count.throttled, failed=count.failed

@@ -70,7 +70,7 @@ class Views:
 
 
 class WarmPool:
-    """Serves all nodes of all providers. ``planned`` is told how many seconds each plan took."""
+    """Serves all nodes of all providers. ``planned`` is told of each plan how many seconds it took and its actions."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class WarmPool:
         views: Views,
         recorder: Recorder,
         checkpoint: Checkpoint = passing,
-        planned: Callable[[float], None] = lambda _seconds: None,
+        planned: Callable[[float, int], None] = lambda _seconds, _actions: None,
     ) -> None:
         self._client = client
         self._records = Records(client)
@@ -282,7 +282,7 @@ class WarmPool:
         began = self._clock.monotonic()
         memory.plan = decided = plan(view)
         now = self._clock.monotonic()
-        self._planned(now - began)
+        self._planned(now - began, len(decided.actions))
         memory.surplus_since = (memory.surplus_since or now) if decided.surplus else None
         self._judge(work, decided)
         if await self._pools.finish_releases(work, growing=decided.lack > 0):

@@ -169,9 +169,13 @@ def _network_provider() -> Definition:
             Column(name="REGION", path=".spec.region"),
             Column(name="MODE", path=".spec.addresses.mode"),
             Column(name="NODES", path=".status.nodes", type="integer"),
+            Column(name="PODS", path=".status.pods", type="integer"),
+            Column(name="IDLE", path=".status.idle", type="integer"),
+            Column(name="ROOM", path=".status.room", type="integer"),
             Column(name="READY", path=f"{ready}.status"),
             Column(name="REASON", path=f"{ready}.reason"),
             AGE,
+            Column(name="SUBNETS", path=".status.supply", wide=True),
             Column(name="MESSAGE", path=f"{ready}.message", wide=True),
         ),
         rules={

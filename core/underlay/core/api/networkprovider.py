@@ -170,9 +170,17 @@ class OperationStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_nam
 
 
 class SpiderNetworkProviderStatus(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
-    """Written by the operator."""
+    """Written by the operator.
+
+    ``pods`` of its ``nodes`` have or need an address; so many more can start at once (``idle``) and at all (``room``).
+    ``supply``: the subnets in a line.
+    """
 
     nodes: int = 0
+    pods: int = 0
+    idle: int = 0
+    room: int = 0
+    supply: str = ""
     observed_generation: int = 0
     subnets: Annotated[list[SubnetStatus], keyed_by("id")] = []
     operations: Annotated[list[OperationStatus], keyed_by("operation")] = []

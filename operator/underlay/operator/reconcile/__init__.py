@@ -8,6 +8,7 @@ groups    security groups an interface should have → interfaces that have othe
 reservations  blocks a provider wants kept → what is made and dropped
 pools     interfaces of a node → its SpiderIPPools
 fences    releases under way → what may be taken out of pools, unassigned, reported done
+outlook   demands and subnets of a provider → how many more pods can start
 retiring  a node that its provider no longer serves → what is kept, when nothing is left
 collect   interfaces nobody claims → which of them may be deleted
 status    what is known of a node → the operator's part of its SpiderNodeNetwork
