@@ -62,7 +62,11 @@ class Identity:
         self._gate = settings.gate
         self._pool = pool
         self._fixed = settings.credentials is not None and settings.role is None
-        self._find = _finder(settings, region)
+        given = settings.credentials
+        base: Callable[[], Credentials] = partial(_own, region) if given is None else partial(_same, _of_secret(given))
+        role = settings.role
+        self._role = None if role is None else _AssumedRole(role, base, region=region, name=settings.name)
+        self._find = base if self._role is None else self._role.find
         self._hint = _hint(settings)
         self._signer = _Signer()
         self._found: Credentials | None = None
@@ -86,7 +90,7 @@ class Identity:
 
     def sign(self, session: Session) -> None:
         """Clients of ``session`` sign with whatever is current; neither making nor using them asks for anything."""
-        session.register_component("credential_provider", CredentialResolver([_Given(self._signer)]))
+        _sign(session, self._signer)
 
     async def ready(self) -> None:
         """Sees to it that there are credentials which last. Raises ``cloud.errors``: ``Denied`` when there are none to
@@ -122,6 +126,8 @@ class Identity:
     def close(self) -> None:
         """Nothing is asked for any more."""
         self._closed = True
+        if self._role is not None:
+            self._role.close()
 
     def _due(self) -> bool:
         if self._found is None:
@@ -180,20 +186,6 @@ class _Given(CredentialProvider):
         return self._signer
 
 
-def _finder(settings: ProviderSettings, region: str) -> Callable[[], Credentials]:
-    """Blocks, looks up everything anew."""
-    given = settings.credentials
-    base: Callable[[], Credentials] = partial(_own, region) if given is None else partial(_same, _of_secret(given))
-    role = settings.role
-    if role is None:
-        return base
-    if not _ROLE_ARN.fullmatch(role.role):
-        expected = "the role's ARN, for example arn:aws:iam::123456789012:role/underlay"
-        raise InvalidInput("spec.assumeRole.role", found=role.role, expected=expected)
-    name = _SESSION_NAME.sub("-", f"underlay-{settings.name}")[:64]
-    return lambda: _assumed(role, base(), region=region, name=name)
-
-
 def _same(found: Credentials) -> Credentials:
     return found
 
@@ -216,23 +208,35 @@ def _own(region: str) -> Credentials:
     return found
 
 
-def _assumed(role: AssumeRole, base: Credentials, *, region: str, name: str) -> Credentials:
-    """The role, taken with ``base``, which renews itself as well."""
+class _AssumedRole:
+    """The role, taken with credentials that renew themselves as well. Its client is made with the driver, which takes
+    its time then and not while a call waits.
+    """
 
-    def refresh() -> dict[str, Any]:
-        by = base.get_frozen_credentials()
-        client: Any = _session(region).create_client(
-            "sts",
-            endpoint_url=role.endpoint or None,
-            aws_access_key_id=by.access_key,
-            aws_secret_access_key=by.secret_key,
-            aws_session_token=by.token,
-        )
-        try:
-            external = {"ExternalId": role.external_id} if role.external_id else {}
-            given = client.assume_role(RoleArn=role.role, RoleSessionName=name, **external)["Credentials"]
-        finally:
-            client.close()
+    def __init__(self, role: AssumeRole, base: Callable[[], Credentials], *, region: str, name: str) -> None:
+        if not _ROLE_ARN.fullmatch(role.role):
+            expected = "the role's ARN, for example arn:aws:iam::123456789012:role/underlay"
+            raise InvalidInput("spec.assumeRole.role", found=role.role, expected=expected)
+        self._asked = {"RoleArn": role.role, "RoleSessionName": _SESSION_NAME.sub("-", f"underlay-{name}")[:64]}
+        if role.external_id:
+            self._asked["ExternalId"] = role.external_id
+        self._base = base
+        self._signer = _Signer()
+        session = _session(region)
+        _sign(session, self._signer)
+        self._sts: Any = session.create_client("sts", endpoint_url=role.endpoint or None)
+
+    def find(self) -> Credentials:
+        """Everything anew."""
+        return DeferredRefreshableCredentials(refresh_using=partial(self._take, self._base()), method="assume-role")
+
+    def close(self) -> None:
+        """Ends idle connections."""
+        self._sts.close()
+
+    def _take(self, base: Credentials) -> dict[str, Any]:
+        self._signer.current = base.get_frozen_credentials()
+        given = self._sts.assume_role(**self._asked)["Credentials"]
         return {
             "access_key": given["AccessKeyId"],
             "secret_key": given["SecretAccessKey"],
@@ -240,7 +244,9 @@ def _assumed(role: AssumeRole, base: Credentials, *, region: str, name: str) -> 
             "expiry_time": given["Expiration"].isoformat(),
         }
 
-    return DeferredRefreshableCredentials(refresh_using=refresh, method="assume-role")
+
+def _sign(session: Session, signer: _Signer) -> None:
+    session.register_component("credential_provider", CredentialResolver([_Given(signer)]))
 
 
 def _session(region: str) -> Session:
