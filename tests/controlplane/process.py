@@ -10,6 +10,7 @@ the program ends, and callers may be on any thread.
 """
 
 import contextlib
+import errno
 import functools
 import os
 import select
@@ -119,7 +120,10 @@ def _handle(process: Process) -> Iterator[int | None]:
     """A file descriptor that means exactly this process, whatever becomes of its pid; None if it is gone."""
     try:
         handle = os.pidfd_open(process.pid)
-    except ProcessLookupError:
+    except OSError as error:
+        # ESRCH: nobody has the number. EINVAL, in newer kernels ENOENT: a thread of another process has it now.
+        if error.errno not in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
+            raise
         yield None
         return
     try:
