@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.filterwarnings("ignore:unclosed
 PER_CALL = (WarmStep.SENDING, WarmStep.ANSWERED)
 STEPS = tuple(step.value for step in WarmStep if step not in PER_CALL)
 LABELS = (*STEPS, *(f"{step}:{operation}" for operation in sorted(WRITES & SENT) for step in PER_CALL))
-OFTEN = tuple(mode for mode in MODES if mode.name in ("secondary", "prefix", "dual"))
+OFTEN = tuple(mode for mode in MODES if mode.name in ("secondary", "dual"))
 """Together these send every write; what other modes do beside is left to the long counts."""
 STORIES = 9
 """So many lives of a node take all crashes between them."""
@@ -70,7 +70,7 @@ async def test_a_crash_at_any_step_changes_nothing_in_the_end(
     crashes = [CrashAt(LABELS[first::stories], nth) for first in range(stories)]
 
     async def story(number: int) -> None:
-        async with operator_site.opened(client) as site:
+        async with operator_site.opened(client, ipv6=mode.ipv6) as site:
             await _live_and_die(site, api, mode, settings_for(site, tmp_path), crashes[number])
 
     await _all(story, range(stories))
@@ -97,12 +97,12 @@ async def test_what_the_cloud_does_not_answer_is_found_out(client: KubeClient, a
     in the end, nothing remains twice.
     """
     mode = MODES[0]
-    async with operator_site.opened(client) as site:
+    async with operator_site.opened(client, ipv6=mode.ipv6) as site:
         await _live_and_die(site, api, mode, settings_for(site, tmp_path), CrashAt())
         sent = [operation for operation in sorted(WRITES & SENT) if operation in site.calls()]
 
     async def story(operation: str) -> None:
-        async with operator_site.opened(client) as site:
+        async with operator_site.opened(client, ipv6=mode.ipv6) as site:
             for fault in FAULTS:
                 site.sim.control("POST", "/faults", {"operation": operation, **fault})
             await _live_and_die(site, api, mode, settings_for(site, tmp_path, call_seconds=1), CrashAt())

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from support import operator_site
-from support.fleet import Fleet, fleet_of, numbered
+from support.fleet import Fleet, fleet_on, numbered
 from support.modes import MODES, Mode
-from support.operator_process import operator_process, steps
+from support.operator_process import operator_process, steps, unless_dead
 from support.operator_site import Site, agent, eventually, free_lease, settings_for, whole_operator
 from support.vigil import keeping_vigil
 from underlay.core.api.kubernetes import Lease
@@ -63,7 +62,8 @@ async def test_a_killed_process_is_taken_over_by_the_next(
     """
     points = tuple(map(_of_ipv6, POINTS)) if mode.addresses.get("families") == ["ipv6"] else POINTS
     soak = "soak" in (request.config.option.markexpr or "") and "not soak" not in request.config.option.markexpr
-    async with operator_site.opened(client) as site, fleet_of(site, api, mode) as fleet:
+    async with fleet_on(client, api, mode) as fleet:
+        site = fleet.site
         await fleet.add_provider()
         node = await site.add_node(instance=mode.small)
         settings = settings_for(site, apiserver.kubeconfig, log_level="warning", identity="killed")
@@ -74,7 +74,7 @@ async def test_a_killed_process_is_taken_over_by_the_next(
                 async with operator_process(settings, tmp_path, "--at", point) as process, asyncio.timeout(60):
                     while process.returncode is None:
                         await _want(fleet, node, next(demand))
-                        await eventually(partial(_unsettled, fleet, process), seconds=50)
+                        await eventually(partial(unless_dead, process, fleet.differences), seconds=50)
                 assert process.returncode == -signal.SIGKILL, point
             await free_lease(site)
             async with operator_process(settings, tmp_path) as process:
@@ -151,8 +151,3 @@ async def _want(fleet: Fleet, node: str, count: int) -> None:
     pods = numbered(f"{node}-p", fleet.mode.many)
     await fleet.start((pod, node) for pod in pods[:count])
     await fleet.stop(pods[count:])
-
-
-async def _unsettled(fleet: Fleet, process: asyncio.subprocess.Process) -> list[str]:
-    """Nothing when the process is dead."""
-    return await fleet.differences() if process.returncode is None else []

@@ -11,6 +11,7 @@ from controlplane import access
 from controlplane.cluster import SERVICE_CIDR
 from controlplane.process import Process
 from soak.stage import Stage
+from support.modes import Mode
 from support.operator_site import REGION, Site
 from support.ownership import Ownership
 from underlay.core.api.kubernetes import Node, Pod
@@ -137,11 +138,13 @@ class Machine:
         )
 
 
-async def machine(stage: Stage, site: Site, number: int, *, type_: str, provider: str, ownership: Ownership) -> Machine:
-    """A node of ``provider`` that is really there, in the site's subnet; its agent has been started."""
+async def machine(
+    stage: Stage, site: Site, number: int, *, mode: Mode, provider: str, subnet: str, ownership: Ownership
+) -> Machine:
+    """A node of ``provider`` that is really there; its agent has been started."""
     name = f"{site.name}-real{number}"
     netns = await nodes.make_namespace(stage.names, name, number, stage.management)
-    body = {"type": type_, "subnet": site.subnet, "netns": netns}
+    body = {"type": mode.small, "subnet": subnet, "netns": netns}
     made = await asyncio.to_thread(stage.sim.control, "POST", "/instances", body)
     instance = Instance(
         id=made["id"],
@@ -151,7 +154,9 @@ async def machine(stage: Stage, site: Site, number: int, *, type_: str, provider
         provider_id=made["providerID"],
         zone=f"{REGION}a",
     )
-    spec = nodes.describe(name, instance, type_=type_, netns=netns, folder=stage.folder, sockets=stage.record.sockets)
+    spec = nodes.describe(
+        name, instance, type_=mode.small, netns=netns, folder=stage.folder, sockets=stage.record.sockets
+    )
     nodes.write_cni_configuration(spec, stage.names)
     await site.add_node(name.removeprefix(f"{site.name}-"), provider_id=instance.provider_id, site=provider)
     addresses = {"status": {"addresses": [{"type": "InternalIP", "address": instance.private_ip}]}}

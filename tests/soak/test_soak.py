@@ -18,8 +18,8 @@ from soak.stage import Stage, staged
 from soak.story import Story
 from support.agreement import CLUSTER_TAG
 from support.fleet import Fleet
-from support.modes import MODES
-from support.operations import AWAITED, SENT
+from support.modes import IPV4, MODES, Mode
+from support.operations import APART, SENT
 from support.operator_site import ZONE, Site, end, eventually, free_lease, settings_for
 from support.ownership import Ownership
 from support.vigil import keeping_vigil
@@ -43,7 +43,7 @@ class Counts:
     calm_between: tuple[float, float]
 
 
-SHORT = Counts(calls=300, faults=30, every=False, machines=1, nodes=3, minutes=2, calm_between=(6, 10))
+SHORT = Counts(calls=300, faults=30, every=False, machines=1, nodes=3, minutes=4, calm_between=(6, 10))
 LONG = Counts(calls=5000, faults=500, every=True, machines=3, nodes=12, minutes=22, calm_between=(12, 30))
 
 
@@ -83,11 +83,13 @@ async def test_whatever_happens_all_readings_agree_in_the_end(
         background: list[asyncio.Task[None]] = []
         try:
             for number in range(1, counts.machines + 1):
+                mode = IPV4[number % len(IPV4) - 1]
+                provider = _provider(site, mode)
                 made = await machine(
-                    stage, site, number, type_=MODES[0].small, provider=next(iter(fleets)), ownership=ownership
+                    stage, site, number, mode=mode, provider=provider, subnet=subnets[provider], ownership=ownership
                 )
                 background.append(tasks.create_task(made.kubelet()))
-                story.settle_in(made, next(iter(fleets)))
+                story.settle_in(made, provider)
             for number in range(counts.nodes):
                 await story.join(sorted(fleets)[number % len(fleets)])
             await free_lease(site)
@@ -121,7 +123,7 @@ async def test_whatever_happens_all_readings_agree_in_the_end(
         assert ownership.problems == []
         assert [problem for agent in story.agents for problem in agent.problems] == []
         assert sum(calls.values()) >= counts.calls
-        assert calls.keys() & AWAITED == set()
+        assert calls.keys() & APART == set()
         assert decks.struck.total() >= counts.faults
         assert not counts.every or decks.missing == []
 
@@ -142,17 +144,18 @@ async def _site(
     stage: Stage, client: KubeClient, ownership: Ownership
 ) -> tuple[Site, dict[str, Fleet], dict[str, str]]:
     """One provider for each mode, each with a subnet of its own: fleets and subnets by provider."""
-    vpc = stage.sim.control("POST", "/vpcs", {"cidr": "10.80.0.0/16"})["id"]
-    subnets = [
-        stage.sim.control("POST", "/subnets", {"vpc": vpc, "cidr": f"10.80.{16 * place}.0/22", "zone": ZONE})["id"]
-        for place in range(len(MODES))
+    vpc = stage.sim.control("POST", "/vpcs", {"cidr": "10.80.0.0/16", "ipv6_cidr": "2001:db8:80::/56"})["id"]
+    bodies = [
+        {"vpc": vpc, "cidr": f"10.80.{16 * place}.0/22", "zone": ZONE} | ({"ipv6_cidr": "next"} if mode.ipv6 else {})
+        for place, mode in enumerate(MODES)
     ]
+    subnets = [stage.sim.control("POST", "/subnets", body)["id"] for body in bodies]
     site = Site(name="soak", client=client, sim=stage.sim, vpc=vpc, subnet=subnets[0])
     fleets = {}
     for mode in MODES:
         fleet = Fleet(site, stage.api, mode, ownership)
         name = await fleet.add_provider(
-            f"{site.name}-{mode}",
+            _provider(site, mode),
             addresses={"cooldownSeconds": COOLDOWN_SECONDS},
             network={"type": stage.kind},
             garbageCollection={"minAgeSeconds": 3},
@@ -161,12 +164,16 @@ async def _site(
     return site, fleets, dict(zip(fleets, subnets, strict=True))
 
 
+def _provider(site: Site, mode: Mode) -> str:
+    return f"{site.name}-{mode}"
+
+
 def _operators(stage: Stage, site: Site, chance: Random) -> Operators:
     settings = settings_for(
         site,
         stage.plane.kubeconfig,
-        lease_seconds=4,
-        renew_seconds=2,
+        lease_seconds=6,
+        renew_seconds=4,
         call_seconds=1.5,
         workers=16,
         log_level="warning",

@@ -7,11 +7,11 @@ agents. Nothing of the product decodes or compares here.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from support.ranges import NONE, Ranges, has, overlap, ranges, size, text, union
+from support.ranges import NONE, Ranges, has, merged, of_family, overlap, ranges, size, text, union
 from world.api import Api
 
 Json = dict[str, Any]
@@ -72,7 +72,7 @@ class Reading:
             return
         status, spec = network.get("status", {}), network["spec"]
         stated = {
-            entry["id"]: ranges([*entry.get("addresses", []), *entry.get("prefixes", [])])
+            entry["id"]: _for_pods([*entry.get("addresses", []), *entry.get("prefixes", [])])
             for entry in status.get("interfaces", [])
         }
         if stated != cloud:
@@ -84,18 +84,24 @@ class Reading:
         offered = {interface: union(parts) for interface, parts in pools.items()}
         if offered != {interface: got for interface, got in cloud.items() if got}:
             yield f"cloud {shown(cloud)} but pools {shown(offered)}"
-        for where, entries in (
-            ("intent", status.get("intents")),
-            ("release", spec.get("release")),
-            ("release done", spec.get("releaseDone")),
-            ("answer", status.get("released")),
-        ):
+        under_way = [("intent", status.get("intents")), ("release done", spec.get("releaseDone"))]
+        if not self._may_drain(node):
+            under_way += [("release", spec.get("release")), ("answer", status.get("released"))]
+        for where, entries in under_way:
             yield from (f"{where} {entry['id']} is left" for entry in entries or [])
-        demand, usable_count = status.get("demand"), size(union(cloud.values()))
+        families = {4 if name == "ipv4" else 6 for name in spec.get("families", ["ipv4"])}
+        # A pod with two families has both addresses of one interface.
+        usable_count = sum(min(size(of_family(got, family)) for family in families) for got in cloud.values())
+        demand = status.get("demand")
         if demand is None:
             yield "no demand"
         elif node not in self.loose and not demand["usable"] == demand["target"] == usable_count:
-            yield f"{usable_count} addresses, demand {demand}"
+            yield f"addresses for {usable_count} pods, demand {demand}"
+
+    def _may_drain(self, node: str) -> bool:
+        """A prefix is released as a whole: the release stays open for as long as a pod has an address of it."""
+        pods = {pod["metadata"]["uid"] for pod in self.pods if pod["spec"].get("nodeName") == node}
+        return node in self.loose and bool(pods)
 
     def _twice(self) -> Iterator[str]:
         at_cloud = [(row["id"], usable(row)) for row in self.interfaces]
@@ -132,7 +138,16 @@ class Reading:
 
 def usable(row: Json) -> Ranges:
     """What pods can get of an interface, by the simulator's table."""
-    return ranges([*row["addresses"], *row["prefixes"], *row["ipv6_addresses"], *row["ipv6_prefixes"]])
+    return _for_pods([*row["addresses"], *row["prefixes"], *row["ipv6_addresses"], *row["ipv6_prefixes"]])
+
+
+def _for_pods(items: Iterable[str]) -> Ranges:
+    """Of a prefix of IPv6 pods get the first 1,024 addresses."""
+    return merged(
+        (family, first, min(last, first + 1023) if family == 6 and "/" in item else last)
+        for item in items
+        for family, first, last in ranges([item])
+    )
 
 
 def allocations(pool: Json) -> Mapping[str, Json]:

@@ -1,11 +1,12 @@
 """Many nodes of one site with pods that come and go, and the readings of all of them at once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
-from support import agreement
+from support import agreement, operator_site
 from support.agent import StandInAgent
 from support.agreement import Reading
 from support.modes import Mode
@@ -13,6 +14,7 @@ from support.operator_site import FAST, Site, end, eventually
 from support.ownership import Ownership
 from underlay.core.api.kubernetes import Pod
 from underlay.core.kube import errors as kube_errors
+from underlay.core.kube.client import KubeClient
 from world.api import Api
 
 _AT_ONCE = 16
@@ -43,10 +45,10 @@ class Fleet:
 
     async def start(self, pods: Iterable[tuple[str, str]]) -> None:
         """Pods by name, each bound to its node from the beginning, as fast as the API server takes them."""
-        await _all(self._start(name, node) for name, node in pods)
+        await _all(partial(self._start, name, node) for name, node in pods)
 
     async def stop(self, names: Iterable[str]) -> None:
-        await _all(map(self._stop, names))
+        await _all(partial(self._stop, name) for name in names)
 
     async def settled(self, *, seconds: float = 60) -> None:
         """Until every reading agrees, and every pod has its address."""
@@ -104,14 +106,26 @@ class Fleet:
         return set(self.pods.values())
 
 
-async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def _all(work: Iterable[Callable[[], Coroutine[Any, Any, None]]]) -> None:
     places = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(item: Coroutine[Any, Any, None]) -> None:
+    async def one(item: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async with places:
-            await item
+            await item()
 
     await asyncio.gather(*map(one, work))
+
+
+@asynccontextmanager
+async def fleet_on(
+    client: KubeClient, api: Api, mode: Mode, *, subnet: str = "10.80.1.0/24", ownership: Ownership | None = None
+) -> AsyncIterator[Fleet]:
+    """A site of its own with what the mode needs; all of it goes at the end."""
+    async with (
+        operator_site.opened(client, subnet=subnet, ipv6=mode.ipv6) as site,
+        fleet_of(site, api, mode, ownership) as fleet,
+    ):
+        yield fleet
 
 
 @asynccontextmanager

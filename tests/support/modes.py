@@ -1,9 +1,11 @@
 """What a provider can be asked for, as cases of tests: what the product serves, so that a new mode joins by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
+import pytest
+from _pytest.mark import ParameterSet
 
 from underlay.core.api.networkprovider import SpiderNetworkProviderSpec
 from underlay.core.errors import InvalidInput
@@ -24,6 +26,15 @@ class Mode:
     small: str = "t3.medium"
     few: int = 3
     many: int = 8
+
+    @property
+    def ipv6(self) -> bool:
+        return "ipv6" in str(self.addresses.get("families"))
+
+    @property
+    def each(self) -> int:
+        """How many addresses a pod has."""
+        return 2 if self.name == "dual" else 1
 
     def __str__(self) -> str:
         return self.name
@@ -50,4 +61,9 @@ def _served(mode: Mode) -> bool:
 
 MODES = tuple(mode for mode in KNOWN if _served(mode))
 """Those that a provider may be given today."""
-IPV4 = tuple(mode for mode in MODES if mode.addresses.get("families", ["ipv4"]) == ["ipv4"])
+IPV4 = tuple(mode for mode in MODES if not mode.ipv6)
+
+
+def cases(*often: str, of: Collection[Mode] = MODES) -> list[ParameterSet]:
+    """One for each mode; those not named ``often`` are left to the long counts."""
+    return [pytest.param(mode, id=mode.name, marks=() if mode.name in often else (pytest.mark.soak,)) for mode in of]

@@ -2,19 +2,17 @@
 
 from underlay.providers.aws.calls import RATES
 
-AWAITED: frozenset[str] = frozenset(
+APART: frozenset[str] = frozenset(
     {
-        "AssignIpv6Addresses",
-        "UnassignIpv6Addresses",
         "CreateSubnetCidrReservation",
         "DeleteSubnetCidrReservation",
         "GetSubnetCidrReservations",
         "DescribeSecurityGroups",
     }
 )
-"""The operator does not call these, or only for groups by tags and reserved blocks, which have tests of their own
-(test_networks). Whoever changes that takes them off this list: tests fail if one of them is called.
+"""Only providers with reservations, or with security groups by tags, lead to these; such have tests of their own.
+Whoever gives them to the providers of these stories takes them off this list: tests fail if one of them is called.
 """
-SENT = frozenset(RATES) - AWAITED
+SENT = frozenset(RATES) - APART
 WRITES = frozenset(operation for operation in RATES if not operation.startswith(("Describe", "Get")))
-"""All that change something, awaited ones among them."""
+"""All that change something, whoever leads to them."""

@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -32,3 +33,10 @@ async def operator_process(settings: Settings, folder: Path, *words: str) -> Asy
 def steps(folder: Path, identity: str) -> list[str]:
     """What that operator has passed so far, in order."""
     return (folder / f"{identity}.steps").read_text().split()
+
+
+async def unless_dead(
+    process: asyncio.subprocess.Process, problems: Callable[[], Coroutine[Any, Any, list[str]]]
+) -> list[str]:
+    """What ``problems()`` finds; nothing once the process has ended."""
+    return await problems() if process.returncode is None else []

@@ -46,6 +46,9 @@ SETTLE_SECONDS = 1.2
 """More than the lag and the second that times in objects are rounded by."""
 FAST = {"minimum": 0, "batch": 4, "buffer": 0.5, "cooldownSeconds": 0, "releaseDelaySeconds": 1}
 
+PATIENT = {"lease_seconds": 40, "renew_seconds": 25}
+"""Settings for an operator that shares its process with much else, where renewals may come late."""
+
 _numbers = itertools.count()
 
 

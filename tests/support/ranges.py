@@ -30,6 +30,10 @@ def union(of: Iterable[Ranges]) -> Ranges:
     return merged(part for ranges_ in of for part in ranges_)
 
 
+def of_family(of: Ranges, family: int) -> Ranges:
+    return frozenset(part for part in of if part[0] == family)
+
+
 def size(of: Ranges) -> int:
     return sum(last - first + 1 for _, first, last in of)
 

@@ -1,18 +1,19 @@
 """Leaders that die in flight, that stall and wake, and two that lead at once."""
 
 import asyncio
+import itertools
 import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
-from support import operator_site
 from support.agreement import Json
-from support.fleet import fleet_of, numbered, spread
-from support.modes import MODES, Mode
-from support.operator_process import operator_process, steps
+from support.fleet import Fleet, fleet_on, numbered, spread
+from support.modes import Mode, cases
+from support.operator_process import operator_process, steps, unless_dead
 from support.operator_site import Site, end, eventually, free_lease, lead_site, settings_for
 from support.vigil import keeping_vigil
 from underlay.core.api.kubernetes import Lease
@@ -30,33 +31,37 @@ _ATTACHED = f"{WarmStep.ANSWERED}:AttachNetworkInterface"
 READS = ("Describe", "Get")
 
 
-@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("mode", cases("prefix"))
 async def test_a_leader_killed_in_flight_is_followed_by_the_next(
     mode: Mode, client: KubeClient, apiserver: "ApiServer", api: Api, tmp_path: Path
 ) -> None:
-    """Leaders take turns while 60 pods come and go on 4 nodes, each killed amid cloud writes: before one was
-    sent, before one was answered, before one was recorded. No address is in two pools at any time, and readings agree
-    in the end.
+    """Leaders take turns while pods come and go on 4 nodes, each killed amid cloud writes: before one was sent, before
+    one was answered, before one was recorded. No address is in two pools at any time, and readings agree in the end.
     """
-    async with operator_site.opened(client, subnet="10.80.0.0/22") as site, fleet_of(site, api, mode) as fleet:
+    async with fleet_on(client, api, mode, subnet="10.80.0.0/22") as fleet:
+        site = fleet.site
         await fleet.add_provider()
-        await fleet.add_nodes(4, "m5.large")
+        await fleet.add_nodes(4, mode.small)
         await free_lease(site)
         settings = settings_for(site, apiserver.kubeconfig, log_level="warning", lease_seconds=4, renew_seconds=2)
-        pods = numbered(f"{site.name}-p", 60)
+        demand = itertools.cycle((4 * mode.many, 4 * mode.few))
         async with fleet.stand_ins(), keeping_vigil(api):
             for turn, step in enumerate((WarmStep.INTENDED, WarmStep.CALLED, _ATTACHED)):
                 dying = msgspec.structs.replace(settings, identity=f"killed{turn}")
-                async with operator_process(dying, tmp_path, "--at", step, "--nth", "5") as process:
-                    await (fleet.stop(pods[10:]) if turn == 1 else fleet.start(spread(pods, fleet.nodes)))
-                    async with asyncio.timeout(60):
-                        assert await process.wait() == -signal.SIGKILL
-            await fleet.start(spread(pods, fleet.nodes))
+                async with (
+                    operator_process(dying, tmp_path, "--at", step, "--nth", "3") as process,
+                    asyncio.timeout(90),
+                ):
+                    while process.returncode is None:
+                        await _want(fleet, next(demand))
+                        await eventually(partial(unless_dead, process, fleet.differences), seconds=60)
+                assert process.returncode == -signal.SIGKILL
+            await _want(fleet, next(demand))
             async with operator_process(msgspec.structs.replace(settings, identity="last"), tmp_path):
                 await fleet.settled(seconds=90)
 
 
-@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("mode", cases("secondary"))
 @pytest.mark.parametrize(
     "step", [WarmStep.INTENDED, f"{WarmStep.SENDING}:CreateNetworkInterface"], ids=["before", "amid"]
 )
@@ -67,7 +72,8 @@ async def test_a_leader_that_stalls_and_wakes_changes_nothing(
     the first sends no write but the one that had been let through, which the cloud knows by its token; nothing comes
     of that, and the process ends with an error.
     """
-    async with operator_site.opened(client) as site, fleet_of(site, api, mode) as fleet:
+    async with fleet_on(client, api, mode) as fleet:
+        site = fleet.site
         await fleet.add_provider(interfaces={"usePrimary": False})
         await fleet.add_nodes(2, "m5.large")
         await free_lease(site)
@@ -98,12 +104,13 @@ async def test_a_leader_that_stalls_and_wakes_changes_nothing(
                     assert lease.spec.holder_identity == "second"
 
 
-@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("mode", cases("dual"))
 async def test_two_leaders_at_once_do_no_harm(mode: Mode, client: KubeClient, apiserver: "ApiServer", api: Api) -> None:
     """Should the Lease fail altogether and two operators serve the same nodes, no address has two owners and no pod
     loses one; once there is one leader again readings agree.
     """
-    async with operator_site.opened(client) as site, fleet_of(site, api, mode) as fleet:
+    async with fleet_on(client, api, mode) as fleet:
+        site = fleet.site
         await fleet.add_provider(garbageCollection={"minAgeSeconds": 2})
         await fleet.add_nodes(3, "m5.large")
         settings = settings_for(site, apiserver.kubeconfig)
@@ -117,6 +124,12 @@ async def test_two_leaders_at_once_do_no_harm(mode: Mode, client: KubeClient, ap
             await end(leaders.pop())
             await fleet.settled(seconds=60)
             await end(leaders.pop())
+
+
+async def _want(fleet: Fleet, count: int) -> None:
+    pods = numbered(f"{fleet.site.name}-p", 4 * fleet.mode.many)
+    await fleet.start(spread(pods[:count], fleet.nodes))
+    await fleet.stop(pods[count:])
 
 
 async def _not_passed(folder: Path, identity: str, step: str) -> str:

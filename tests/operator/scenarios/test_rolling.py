@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import operator_site
 from support.fake_node import real_agents
-from support.fleet import fleet_of
-from support.modes import MODES, Mode
-from support.operator_site import eventually, operator
+from support.fleet import fleet_on
+from support.modes import Mode, cases
+from support.operator_site import PATIENT, eventually, operator
 from support.ownership import Ownership
 from support.vigil import keeping_vigil
 from underlay.core.kube.client import KubeClient
@@ -27,7 +26,7 @@ WAVE = 40
 COOLDOWN_SECONDS = 2
 
 
-@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("mode", cases("auto"))
 async def test_a_rolling_update_never_gives_an_address_twice(
     mode: Mode,
     client: KubeClient,
@@ -40,16 +39,13 @@ async def test_a_rolling_update_never_gives_an_address_twice(
     any version of any pool; no address is given again before its cool-down; readings agree in the end.
     """
     ownership = Ownership(cooldown_seconds=COOLDOWN_SECONDS)
-    async with (
-        operator_site.opened(client, subnet="10.80.0.0/22") as site,
-        fleet_of(site, api, mode, ownership) as fleet,
-    ):
+    async with fleet_on(client, api, mode, subnet="10.80.0.0/22", ownership=ownership) as fleet:
         await fleet.add_provider(addresses={"cooldownSeconds": COOLDOWN_SECONDS})
         # An m5.xlarge has 4 interfaces of 15 addresses, 56 of them for pods.
         await fleet.add_nodes(NODES, "m5.xlarge")
         old, new = ([f"{fleet.nodes[n % NODES]}-{name}{n}" for n in range(PODS)] for name in ("a", "b"))
         async with (
-            operator(site, apiserver.kubeconfig, workers=16),
+            operator(fleet.site, apiserver.kubeconfig, workers=16, **PATIENT),
             real_agents(fleet, apiserver.kubeconfig, tmp_path),
             keeping_vigil(api) as vigil,
         ):
@@ -62,7 +58,7 @@ async def test_a_rolling_update_never_gives_an_address_twice(
                 await fleet.stop(old[wave : wave + WAVE])
             await fleet.settled(seconds=90)
 
-            assert len(ownership.owners) == PODS
-            assert ownership.given == 2 * PODS
-            assert ownership.most > PODS
+            assert len(ownership.owners) == PODS * mode.each
+            assert ownership.given == 2 * PODS * mode.each
+            assert ownership.most > PODS * mode.each
             record_property("told", f"{ownership.given} addresses given, {vigil.seen} versions of pools seen")

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from support import operator_site
-from support.fleet import Fleet, fleet_of, numbered, spread
-from support.modes import IPV4, Mode
+from support.fleet import Fleet, fleet_on, numbered, spread
+from support.modes import IPV4, Mode, cases
 from support.operator_site import REGION, Site, eventually, operator
 from support.vigil import keeping_vigil
 from underlay.core.kube.client import KubeClient
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.apiserver
 
 
-@pytest.mark.parametrize("mode", [mode for mode in IPV4 if mode.name != "prefix"], ids=str)
+@pytest.mark.parametrize("mode", cases("secondary", of=[mode for mode in IPV4 if mode.name != "prefix"]))
 async def test_an_empty_subnet_is_told_and_its_refill_noticed(
     mode: Mode, client: KubeClient, apiserver: "ApiServer", api: Api
 ) -> None:
@@ -28,7 +27,8 @@ async def test_an_empty_subnet_is_told_and_its_refill_noticed(
     pods get theirs without anybody's help.
     """
     # A /27 has 27 addresses: two machines of ours, twelve of others, so 13 for 20 pods.
-    async with operator_site.opened(client, subnet="10.80.1.0/27") as site, fleet_of(site, api, mode) as fleet:
+    async with fleet_on(client, api, mode, subnet="10.80.1.0/27") as fleet:
+        site = fleet.site
         await fleet.add_provider()
         await fleet.add_nodes(2, "m5.xlarge")
         others = [site.add_instance("t3.nano")["id"] for _ in range(12)]
@@ -43,17 +43,18 @@ async def test_an_empty_subnet_is_told_and_its_refill_noticed(
             await fleet.settled(seconds=60)
 
 
-@pytest.mark.parametrize("mode", IPV4, ids=str)
+@pytest.mark.parametrize("mode", cases("prefix", "auto", of=IPV4))
 async def test_a_subnet_without_a_whole_block_serves_single_addresses(
     mode: Mode, client: KubeClient, apiserver: "ApiServer", api: Api
 ) -> None:
     """Others have an address in every /28 of the subnet. Single addresses are had all the same, also in mode auto; mode
-    prefix says that this subnet has no block. With a block whole again, both modes take it without anybody's help.
+    prefix says that this subnet has no block. With blocks whole again, both modes take one without anybody's help.
     """
-    # A /25 has 8 blocks of 16.
-    async with operator_site.opened(client, subnet="10.80.1.0/25") as site, fleet_of(site, api, mode) as fleet:
+    # A /22 has 64 blocks of 16, more than the node gets addresses.
+    async with fleet_on(client, api, mode, subnet="10.80.0.0/22") as fleet:
+        site = fleet.site
         await fleet.add_provider()
-        others = [_take(site, f"10.80.1.{16 * block + 7}") for block in range(8)]
+        others = [_take(site, f"10.80.{block // 16}.{block % 16 * 16 + 7}") for block in range(64)]
         await fleet.add_nodes(1, "m5.large")
         (node,) = fleet.nodes
         async with operator(site, apiserver.kubeconfig), fleet.stand_ins(), keeping_vigil(api):
@@ -65,12 +66,14 @@ async def test_a_subnet_without_a_whole_block_serves_single_addresses(
                 await fleet.settled()
                 assert not _prefixes(site, node)
 
-            _ec2(site).delete_network_interface(NetworkInterfaceId=others[4])
+            for interface in others:
+                _ec2(site).delete_network_interface(NetworkInterfaceId=interface)
             await fleet.start((name, node) for name in numbered(f"{site.name}-q", 6))
             await eventually(fleet.unserved, seconds=60)
 
+            if mode.whole:
+                await eventually(partial(_no_prefix, site, node), seconds=60)
             await fleet.settled(seconds=60)
-            assert bool(_prefixes(site, node)) == mode.whole
 
 
 def _ec2(site: Site) -> Any:  # noqa: ANN401 - the SDK makes its methods at run time
@@ -87,6 +90,10 @@ def _ec2(site: Site) -> Any:  # noqa: ANN401 - the SDK makes its methods at run 
 def _take(site: Site, address: str) -> str:
     made = _ec2(site).create_network_interface(SubnetId=site.subnet, PrivateIpAddress=address)
     return str(made["NetworkInterface"]["NetworkInterfaceId"])
+
+
+async def _no_prefix(site: Site, node: str) -> str:
+    return "" if _prefixes(site, node) else "the node has no prefix"
 
 
 def _prefixes(site: Site, node: str) -> list[str]:
