@@ -1,6 +1,7 @@
 """Runs a program to its end."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 
 
@@ -26,7 +27,8 @@ async def run(*command: str, text: str = "", environment: Mapping[str, str] | No
     try:
         out, err = await process.communicate(text.encode())
     except asyncio.CancelledError:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            process.kill()
         await process.wait()
         raise
     if process.returncode:
