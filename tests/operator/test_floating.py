@@ -1,5 +1,6 @@
 """Fixed addresses: claimed at binding, brought to the pod's node, kept by their owner; by every independent reading."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -208,13 +209,14 @@ async def test_an_address_that_something_else_has_is_left_alone(fixed: FixedSite
     """The cloud refuses it, another is chosen, and whoever has it keeps it."""
     site = fixed.site
     session = Session(aws_access_key_id=KEY, aws_secret_access_key="any", region_name=REGION)  # noqa: S106
-    made = session.client("ec2", endpoint_url=site.sim.url).create_network_interface(
-        SubnetId=site.subnet,
-        PrivateIpAddresses=[
-            {"Primary": True, "PrivateIpAddress": "10.80.1.100"},
-            {"Primary": False, "PrivateIpAddress": MINE},
-        ],
-    )["NetworkInterface"]["NetworkInterfaceId"]
+    with contextlib.closing(session.client("ec2", endpoint_url=site.sim.url)) as ec2:
+        made = ec2.create_network_interface(
+            SubnetId=site.subnet,
+            PrivateIpAddresses=[
+                {"Primary": True, "PrivateIpAddress": "10.80.1.100"},
+                {"Primary": False, "PrivateIpAddress": MINE},
+            ],
+        )["NetworkInterface"]["NetworkInterfaceId"]
     a = await site.add_node("a")
     async with operator(site, apiserver.kubeconfig), agent(site, a) as on_a:
         uid = await fixed.set_pod(a)
