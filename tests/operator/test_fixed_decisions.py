@@ -1,19 +1,29 @@
 """Which pool a pod may have a fixed address of, and what it gets: by tables, without a cluster."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from msgspec import structs
 
+from support.cloud_values import subnet
 from underlay.core.addresses import IPAddress, RangeSet
 from underlay.core.api.ipblock import BlockEntry
 from underlay.core.api.ippool import NODE_LABEL, PROVIDER_ANNOTATION, SHARED, SpiderIPPool, SpiderIPPoolSpec
 from underlay.core.api.kubernetes import Node, Pod, PodSpec
 from underlay.core.api.meta import LabelSelector, ObjectMeta, OwnerReference
+from underlay.core.api.networkprovider import (
+    SpiderNetworkProvider,
+    SpiderNetworkProviderSpec,
+    SubnetReservation,
+    SubnetSelector,
+)
 from underlay.core.cloud.floating import Blocked, Bring, Way
 from underlay.core.errors import InvalidInput
-from underlay.core.identity import InterfaceId
+from underlay.core.identity import InterfaceId, SubnetId
 from underlay.core.ipam.ownership import Proof, Standing
+from underlay.operator.reconcile import reservedpools
 from underlay.operator.reconcile.floating import (
     Arrive,
     Claim,
@@ -251,3 +261,41 @@ def test_of_several_entries_the_held_and_oldest_counts() -> None:
     early = (B, BlockEntry(pod="p", uid="u", container="", interface="", node="n", since="2026-01-02T03:04:00Z"))
 
     assert counting_first([(A, entry(cooling=True)), late, early])[0] == early
+
+
+def _provider(*blocks: str, use: Literal["fixed", "prefix"] = "fixed") -> SpiderNetworkProvider:
+    kept = [SubnetReservation(cidr=block, use=use) for block in blocks]
+    spec = SpiderNetworkProviderSpec(driver="aws", region="r", subnets=SubnetSelector(reservations=kept))
+    return SpiderNetworkProvider(metadata=ObjectMeta(name="aws", uid="u"), spec=spec)
+
+
+SUBNETS = {SubnetId("subnet-a"): replace(subnet(), cidrs=(IPv4Network("10.0.0.0/24"),))}
+
+
+def test_a_reserved_block_has_a_pool() -> None:
+    """Of the block's addresses, in the subnet it lies in, recognised as the provider's. Blocks for prefixes have none, nor
+    have those in a subnet not known.
+    """
+    [made] = reservedpools.wanted(_provider("10.0.0.64/28", "10.9.0.0/28"), SUBNETS)
+
+    assert made.metadata.name == "aws-fixed-10-0-0-64-28"
+    assert (made.spec.subnet, made.spec.ips, made.spec.default) == ("10.0.0.0/24", ["10.0.0.64-10.0.0.79"], True)
+    found = recognised(made)
+    assert found is not None
+    assert (found.provider, found.addresses.count) == ("aws", 16)
+    assert reservedpools.wanted(_provider("10.0.0.64/28", use="prefix"), SUBNETS) == ()
+
+
+def test_pools_of_reserved_blocks_follow_the_provider() -> None:
+    """Made when lacking, retired when their block is asked for no more, not for want of a subnet; people's are left."""
+    provider = _provider("10.0.0.64/28")
+    [made] = reservedpools.wanted(provider, SUBNETS)
+    people = structs.replace(made, metadata=ObjectMeta(name="mine", labels={NODE_LABEL: SHARED}))
+
+    assert reservedpools.changes(provider, [made], [people]).apply == (made,)
+    assert reservedpools.changes(provider, [made], [made]) == reservedpools.PoolChanges(apply=(), retire=())
+    assert reservedpools.changes(provider, [], [made]).retire == ()
+    assert reservedpools.changes(_provider(), [], [made, people]).retire == (made,)
+    marked = {**made.metadata.annotations, reservedpools.RETIRING: "true"}
+    retiring = structs.replace(made, metadata=structs.replace(made.metadata, annotations=marked))
+    assert reservedpools.changes(provider, [made], [retiring]).apply == (made,)

@@ -10,6 +10,7 @@ from boto3 import Session
 from support.agent import StandInAgent
 from support.fixed_site import MINE, FixedSite
 from support.operator_site import FAST, KEY, REGION, Site, agent, eventually, operator, time_passes
+from underlay.core.api.ippool import SpiderIPPool
 from underlay.core.api.kubernetes import Node, StatefulSet
 
 if TYPE_CHECKING:
@@ -227,6 +228,32 @@ async def test_an_address_that_something_else_has_is_left_alone(fixed: FixedSite
         assert await fixed.entry(MINE) is None
 
 
+async def test_a_block_kept_for_fixed_addresses_has_a_pool(site: Site, apiserver: "ApiServer") -> None:
+    """Who asks for the block need not write a pool; asked for no more, it goes once nobody has an address of it."""
+    fixed, name = FixedSite(site=site), f"{site.name}-fixed-10-80-1-192-28"
+    await site.add_provider(
+        fixedAddress="required", subnets={"reservations": [{"cidr": "10.80.1.192/28", "use": "fixed"}]}
+    )
+    await fixed.stateful_set(1)
+    a = await site.add_node("a")
+    try:
+        async with operator(site, apiserver.kubeconfig), agent(site, a) as on_a:
+            await eventually(lambda: _not_there(site, name))
+            uid = await fixed.set_pod(a)
+            await eventually(lambda: _has(on_a, uid, "10.80.1.192"))
+            assert fixed.at_cloud("10.80.1.192") == [a]
+
+            await site.add_provider(fixedAddress="required", subnets={"reservations": []})
+            await time_passes(3)
+            assert await _not_there(site, name) == ""
+            await site.client.delete(StatefulSet, f"{site.name}-db", "default")
+            await fixed.delete_set_pod()
+            await eventually(lambda: _there(site, name), seconds=30)
+            await eventually(lambda: _still(fixed, "10.80.1.192"), seconds=30)
+    finally:
+        await fixed.clean()
+
+
 async def _still(fixed: FixedSite, address: str) -> str:
     entry = await fixed.entry(address)
     if where := fixed.at_cloud(address):
@@ -240,3 +267,12 @@ async def _has(on: StandInAgent, uid: str, address: str = MINE) -> str:
 
 async def _count(found: set[str], count: int) -> str:
     return "" if len(found) == count else f"{len(found)} of {count}: {sorted(found)}"
+
+
+async def _there(site: Site, pool: str) -> str:
+    found = {item.metadata.name for item in (await site.client.list(SpiderIPPool)).items}
+    return f"pool {pool} is there" if pool in found else ""
+
+
+async def _not_there(site: Site, pool: str) -> str:
+    return "" if await _there(site, pool) else f"no pool {pool}"

@@ -1,13 +1,14 @@
 """Fixed addresses, wired: what the warm pool needs of them in a round, and who is told of what.
 
-blocks       who has which
-fixedpools   the pools, and the listing in a SpiderNodeNetwork
-standing     what is known of the place an address is at: pod, node, agent, machine
-fixedcalls   the cloud
-fixedsteps   the next write there, in the words of a node's plan
-fixedorders  what the node's agent is told
-floating     a node's round
-upkeep       owners that are gone, and what pools say
+blocks         who has which
+fixedpools     the pools, and the listing in a SpiderNodeNetwork
+reservedpools  pools of the blocks that providers keep for fixed addresses
+standing       what is known of the place an address is at: pod, node, agent, machine
+fixedcalls     the cloud
+fixedsteps     the next write there, in the words of a node's plan
+fixedorders    what the node's agent is told
+floating       a node's round
+upkeep         owners that are gone, and what pools say
 """
 
 from collections.abc import Callable

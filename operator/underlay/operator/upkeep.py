@@ -32,6 +32,7 @@ from underlay.operator.blocks import Blocks
 from underlay.operator.fixedpools import FixedPools
 from underlay.operator.providers import Provider, Providers
 from underlay.operator.reconcile.floating import FloatingPool, counting_first
+from underlay.operator.reservedpools import ReservedPools
 from underlay.operator.standing import Standings
 from underlay.operator.steps import FixedStep
 
@@ -70,6 +71,7 @@ class Upkeep:
         self._sweep_seconds = sweep_seconds
         self._step = checkpoint
         self._gone: set[str] = set()
+        self._reserved = ReservedPools(client=client, view=pool_view, providers=providers, is_held=self._is_held)
         self._changed = asyncio.Event()
         self._log = structlog.get_logger()
 
@@ -96,6 +98,7 @@ class Upkeep:
 
     async def sweep(self) -> None:
         """Once through everything."""
+        await self._reserved.settle()
         await self._find_gone()
         for address, entry in list(self._blocks.all.items()):
             try:
@@ -154,6 +157,11 @@ class Upkeep:
             return await self._client.get(kind, name, namespace)
         except kube_errors.NotFound:
             return None
+
+    def _is_held(self, pool: SpiderIPPool) -> bool:
+        known = next((item for item in self._pools.all() if item.uid == pool.metadata.uid), None)
+        held = (address for address, entry in self._blocks.all.items() if entry.cooling_since is None)
+        return known is None or any(address in known.addresses for address in held)
 
     def _is_surplus(self, address: IPAddress, entry: BlockEntry) -> bool:
         """Two leaders, for the moment of a change, may each have claimed one for the same owner: it uses the first."""
