@@ -273,8 +273,8 @@ SUBNETS = {SubnetId("subnet-a"): replace(subnet(), cidrs=(IPv4Network("10.0.0.0/
 
 
 def test_a_reserved_block_has_a_pool() -> None:
-    """Of the block's addresses, in the subnet it lies in, recognised as the provider's. Blocks for prefixes have none, nor
-    have those in a subnet not known.
+    """Of the block's addresses, in the subnet it lies in, recognised as the provider's. Blocks for prefixes have none,
+    nor have those in a subnet not known.
     """
     [made] = reservedpools.wanted(_provider("10.0.0.64/28", "10.9.0.0/28"), SUBNETS)
 

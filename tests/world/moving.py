@@ -45,10 +45,25 @@ async def fixed_address(stage: Stage) -> str:
     if counted.trailing_lost:
         raise WorldFailed(f"the last {counted.trailing_lost} of {counted.sent} echo requests got no answer")
     moved = await _moved(stage)
+    await _delete_owner(stage, address)
     return (
         f"{_POD}: {address} on {old}, deleted, {address} on {after.node}; {counted.sent} pings from {third.pod},"
-        f" {counted.lost} unanswered, all within {counted.gap_seconds:.1f} s; {moved}"
+        f" {counted.lost} unanswered, all within {counted.gap_seconds:.1f} s; {moved}; StatefulSet deleted: it went back"
     )
+
+
+async def _delete_owner(stage: Stage, address: IPv4Address) -> None:
+    """The address goes back to the cloud with the StatefulSet, not with its pod."""
+    world = stage.world
+    await world.api.delete(f"/apis/apps/v1/namespaces/default/statefulsets/{_SET}")
+
+    async def left() -> str | None:
+        if f"default/{_POD}" in world.sandboxes():
+            return f"the end of {_POD}"
+        where = await _where(stage, address)
+        return f"the end of {address}, which {where} still has" if where else None
+
+    await world.until("the address goes back to the cloud", left, within_seconds=40)
 
 
 async def _running(stage: Stage, *, without: str) -> Sandbox:

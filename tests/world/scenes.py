@@ -263,8 +263,8 @@ SCENES: tuple[Scene, ...] = (
     Scene(title="A Service, by kube-proxy", play=service),
     Scene(title="Scaled to 24", play=scale_up),
     Scene(title="Scaled to 4", play=scale_down),
-    Scene(title="kube-apiserver away, an agent restarted", play=outage),
     Scene(title="A StatefulSet's pod moves with its address", play=fixed_address),
+    Scene(title="kube-apiserver away, an agent restarted", play=outage),
     Scene(title="Four readings agree", play=agreement),
 )
 
