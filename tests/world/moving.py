@@ -48,7 +48,7 @@ async def fixed_address(stage: Stage) -> str:
     await _delete_owner(stage, address)
     return (
         f"{_POD}: {address} on {old}, deleted, {address} on {after.node}; {counted.sent} pings from {third.pod},"
-        f" {counted.lost} unanswered, all within {counted.gap_seconds:.1f} s; {moved}; StatefulSet deleted: it went back"
+        f" {counted.lost} unanswered, all within {counted.gap_seconds:.1f} s; {moved}; given back with its owner"
     )
 
 
