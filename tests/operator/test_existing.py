@@ -6,6 +6,9 @@ import pytest
 from boto3.session import Session
 
 from support.operator_site import KEY, REGION, Site, agent, eventually, operator
+from underlay.core.addresses import RangeSet
+from underlay.core.api.ippool import INTERFACE_ANNOTATION
+from underlay.core.api.kubernetes import Pod
 from underlay.core.api.networkprovider import SpiderNetworkProvider
 from underlay.core.kube import errors as kube_errors
 
@@ -46,6 +49,36 @@ async def test_what_was_there_is_left_alone(site: Site, apiserver: "ApiServer") 
         assert site.interfaces(node) == before
 
 
+async def test_what_was_there_is_adopted(site: Site, apiserver: "ApiServer") -> None:
+    """An interface that another plugin attached becomes the cluster's own: pods get its addresses, but not the one that
+    a pod of that plugin has until it ends; in the end it goes back with all the others.
+    """
+    node = await site.add_node()
+    by_hand = _attached_by_hand(site, site.nodes[node])
+    await eventually(lambda: _detached(site, node, by_hand["id"]))
+    kept, free = sorted(by_hand["addresses"])
+    await site.bind(node, 1)
+    status = {"status": {"phase": "Running", "podIP": kept, "podIPs": [{"ip": kept}]}}
+    await site.client.merge_patch(Pod, f"{node}-0", status, namespace="default", subresource="status")
+    await site.add_provider(interfaces={"usePrimary": False, "existing": "adopt"})
+    async with operator(site, apiserver.kubeconfig), agent(site, node) as stand_in:
+        await eventually(lambda: _unlisted(site, node, by_hand["id"], {free}))
+        assert kept not in await _listed(site, node)
+
+        await site.bind(node, 0)
+        await eventually(lambda: _unlisted(site, node, by_hand["id"], {kept}))
+        # A t3.medium has two interfaces of 5 besides its first: eight pods do not fit on one.
+        await site.bind(node, 8)
+        await eventually(lambda: _held(stand_in.held(), 8))
+        assert len(site.interfaces(node)) == 3
+        assert len(site.interfaces(node)[by_hand["id"]] & stand_in.held()) >= 3
+
+        await site.bind(node, 0)
+        await site.client.delete(SpiderNetworkProvider, site.name)
+        await eventually(lambda: _still_there(site), seconds=30)
+        assert by_hand["id"] not in {row["id"] for row in site.sim.control("GET", "/table")["interfaces"]}
+
+
 def _ec2(site: Site) -> Any:  # noqa: ANN401 - the SDK makes its methods at run time
     session = Session(aws_access_key_id=KEY, aws_secret_access_key="any", region_name=REGION)  # noqa: S106
     return session.client("ec2", endpoint_url=site.sim.url)
@@ -72,6 +105,12 @@ async def _listed(site: Site, node: str) -> set[str]:
     assert network is not None
     assert network.status is not None
     return {address for item in network.status.interfaces if item.managed for address in item.addresses}
+
+
+async def _unlisted(site: Site, node: str, interface: str, addresses: set[str]) -> str:
+    pools = [pool for pool in await site.pools(node) if pool.metadata.annotations[INTERFACE_ANNOTATION] == interface]
+    listed = {str(ip) for pool in pools for ip in RangeSet.parse(pool.spec.ips or [], field="ips")}
+    return "" if addresses <= listed else f"{interface} lists {listed}"
 
 
 async def _no_more_than(site: Site, node: str, theirs: set[str], count: int) -> str:

@@ -15,7 +15,7 @@ from underlay.core.cloud import errors
 from underlay.core.cloud.limits import CallGate
 from underlay.core.cloud.registry import ProviderSettings
 from underlay.core.runtime.clock import RealClock
-from underlay.providers.aws.calls import IMPLIED_PERMISSIONS, RATES, Ec2
+from underlay.providers.aws.calls import RATES, Ec2
 from underlay.providers.aws.convert import Nothing
 
 DRIVER = ROOT / "providers" / "underlay" / "providers" / "aws"
@@ -37,7 +37,7 @@ def called() -> set[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
                 found |= {node.value} & set(SERVICE.operation_names)
-    return found - IMPLIED_PERMISSIONS
+    return found
 
 
 def _name(node: ast.AnnAssign) -> str:
@@ -55,7 +55,7 @@ def test_what_is_declared_is_what_is_called() -> None:
 def test_the_published_policy_is_what_is_called() -> None:
     """No action more, none less, none twice, none by wildcard."""
     published = main_policy()
-    needed = {f"ec2:{operation}" for operation in RATES.keys() | IMPLIED_PERMISSIONS}
+    needed = {f"ec2:{operation}" for operation in RATES}
 
     assert needed - set(published) == set(), "add these to the policy in docs/aws.md"
     assert set(published) - needed == set(), "take these out of the policy in docs/aws.md, the driver never calls them"

@@ -9,6 +9,7 @@ credentials a provider's Secret, read live
 warmpool    the shell round core.cloud: one task per dirty node; snapshot → plan → act → status
 lanes       how many cloud writes of one kind are under way, and whose turn is next
 podkeeper   what is kept of 150,000 pods
+adoption    what a node had before Underlay: left alone or taken over
 groups      security groups of interfaces: found, and given again when they change
 reservations  blocks of subnets that the cloud keeps for a use
 fixed       fixed addresses, wired; its parts are named there

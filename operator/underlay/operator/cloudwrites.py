@@ -16,11 +16,11 @@ from underlay.core.cloud.settle import OwnWrite, learn, wrote
 from underlay.core.identity import InterfaceId
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
+from underlay.operator.adoption import Adoption
 from underlay.operator.fixedpools import Listing
 from underlay.operator.groups import SecurityGroups
 from underlay.operator.nodework import NodeWork
 from underlay.operator.providers import Providers
-from underlay.operator.reconcile import existing
 from underlay.operator.reconcile import status as render
 from underlay.operator.records import Records, operator_part
 from underlay.operator.steps import WarmStep
@@ -39,9 +39,11 @@ class CloudWrites:
         cluster: str,
         settle_seconds: float,
         listing: Listing,
+        adoption: Adoption,
         checkpoint: Checkpoint,
     ) -> None:
         self._listing = listing
+        self._adoption = adoption
         self._records = records
         self._providers = providers
         self._groups = groups
@@ -55,15 +57,11 @@ class CloudWrites:
         """Reads the instance when that is due; seconds until it must be read again to settle something, else None."""
         memory, now = work.memory, self._clock.monotonic()
         age = now - memory.read_at
-        fresh = self._settle if memory.known is not None and memory.known.unsettled else resync_seconds
+        fresh = self._settle if work.unsettled else resync_seconds
         if memory.known is None or age >= fresh:
             read = await work.driver.instance(work.driver.instance_id(work.node.spec.provider_id or ""))
             status = memory.network.status
-            if memory.foreign is None:
-                leave = work.provider.value.spec.interfaces.existing == "leave"
-                recorded = status.interfaces if status else []
-                memory.foreign = existing.foreign(read, recorded, work.own_addresses) if leave else {}
-            read = existing.without(read, memory.foreign, work.own_addresses)
+            read = await self._adoption.ours(work, read)
             accepted = {
                 InterfaceId(interface.id): render.accepted(interface)
                 for interface in (status.interfaces if status else [])
@@ -75,7 +73,7 @@ class CloudWrites:
                     return 0.0
             memory.known = learn(memory.known, read, began=now, settle=self._settle, accepted=accepted)
             memory.read_at, age = now, 0.0
-        return self._settle - age if memory.known.unsettled else None
+        return self._settle - age if work.unsettled else None
 
     async def carry_out(self, work: NodeWork, action: Action) -> None:
         """Intent, cloud write, record. A refusal removes the intent; an unknown outcome leaves it to ``recover``."""
@@ -97,7 +95,7 @@ class CloudWrites:
             return True
         lagging = self._clock.now() - parse_rfc3339(intent.started_at) < self._settle
         read = await work.driver.instance(work.known.instance.id)
-        instance = existing.without(read, work.memory.foreign or {}, work.own_addresses)
+        instance = await self._adoption.ours(work, read)
         rest = work.intents_without(intent)
         match intents.settle(intent, instance, lagging=lagging):
             case intents.Done(interface=interface, added=added):

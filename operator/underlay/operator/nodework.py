@@ -60,6 +60,7 @@ class Memory:
     ``lost``: ``network`` has vanished. ``doubted_at``: since when reads lack an interface that is on record. After
     ``trouble``, ``round_at`` is when the next round makes sense, ``act_at`` when the next cloud write does.
     ``lacks``: the kind of shortage that was told last. ``foreign``: by interface, what is not ours; None: not known.
+    ``adopted``: interfaces that were made ours, though reads may not show it yet.
     """
 
     network: SpiderNodeNetwork
@@ -75,6 +76,7 @@ class Memory:
     act_at: float = float("-inf")
     lacks: str = ""
     foreign: Mapping[InterfaceId, frozenset[Item]] | None = None
+    adopted: set[InterfaceId] = field(default_factory=set)
     served_by: Provider | None = None
     plan: Plan | None = None
     need: Need | None = None
@@ -135,6 +137,17 @@ class NodeWork:
     def own_addresses(self) -> frozenset[str]:
         """The machine's, by which the cluster knows it: no pod ever gets one."""
         return frozenset(entry.address for entry in self.node.status.addresses)
+
+    @property
+    def adopts(self) -> bool:
+        """What the node had before becomes ours."""
+        return self.provider.value.spec.interfaces.existing == "adopt"
+
+    @property
+    def unsettled(self) -> bool:
+        """Another read is due soon: to believe or forget something, or since another plugin's pods may have ended."""
+        known, foreign = self.memory.known, self.memory.foreign
+        return known is not None and (known.unsettled or (self.adopts and bool(foreign)))
 
     @property
     def taken(self) -> Mapping[tuple[InterfaceId, int], int]:

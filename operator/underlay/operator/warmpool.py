@@ -8,7 +8,7 @@ see ``lanes``.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -35,6 +35,7 @@ from underlay.core.kube.reflector import Reflector
 from underlay.core.runtime.aio import KeyedQueue
 from underlay.core.runtime.checkpoints import Checkpoint, passing
 from underlay.core.runtime.clock import Clock
+from underlay.operator.adoption import Adoption
 from underlay.operator.cloudwrites import CloudWrites
 from underlay.operator.farewell import Farewells
 from underlay.operator.fixed import FixedAddresses
@@ -117,6 +118,7 @@ class WarmPool:
             sweep_seconds=min(settings.settle_seconds, _SWEEP_SECONDS),
             checkpoint=checkpoint,
         )
+        self._adoption = Adoption(client=client, cluster=cluster, pools_of=self._pools_of)
         self._writes = CloudWrites(
             records=self._records,
             providers=providers,
@@ -125,6 +127,7 @@ class WarmPool:
             cluster=cluster,
             settle_seconds=settings.settle_seconds,
             listing=self._fixed.listing,
+            adoption=self._adoption,
             checkpoint=checkpoint,
         )
         self._queue: KeyedQueue[str] = KeyedQueue(clock=clock, priority=self._lack)
@@ -161,6 +164,9 @@ class WarmPool:
         """A provider changed."""
         for node in self._views.nodes.store.items():
             self._queue.add(node.metadata.name)
+
+    def _pools_of(self, node: str) -> Iterable[SpiderIPPool]:
+        return self._pools.of(node)
 
     def lost(self, node: str) -> None:
         """Its SpiderNodeNetwork vanished: it is made again, of what is known of the machine."""
@@ -275,6 +281,8 @@ class WarmPool:
     async def _supply(self, work: NodeWork) -> bool:
         """The round of a node of which all is known."""
         memory, name = work.memory, work.name
+        if await self._adoption.take(work):
+            self._queue.add_after(name, self._reread)
         limits = await work.driver.limits(work.known.instance.type)
         await self._fixed.look(work, limits)
         memory.need = need([] if work.retiring else self._fixed.ordinary(work), self._pools.of(name))

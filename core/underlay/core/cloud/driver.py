@@ -66,6 +66,10 @@ class ProviderDriver(Protocol):
         """
         ...
 
+    async def adopt(self, interface: InterfaceId, owner: Owner) -> None:
+        """Gives an interface that somebody else made the owner's tags. It may be repeated. ``NotFound``: gone."""
+        ...
+
     async def delete_interface(self, interface: InterfaceId) -> None:
         """Detaches first when attached; an absent interface is success."""
         ...

@@ -25,7 +25,8 @@ def delete_empty(view: NodeView, site: Site) -> Iterator[Delete]:
         interface = berth.interface
         seen = {item for id_, item in view.appeared if id_ == interface.id and item is not None}
         left = {item for item in items.of_interface(interface) | seen if not _goes_along(view, item)}
-        if not left and not interface.primary and interface.state is InterfaceState.IN_USE:
+        alone = not any(id_ == interface.id and count for (id_, _), count in view.taken.items())
+        if not left and alone and not interface.primary and interface.state is InterfaceState.IN_USE:
             yield Delete(interface=interface.id)
 
 

@@ -37,6 +37,7 @@ RATES: Mapping[str, Rate] = {
     "AttachNetworkInterface": _OTHER_WRITE,
     "CreateNetworkInterface": _RESOURCE_WRITE,
     "CreateSubnetCidrReservation": Rate(burst=5, refill_per_second=1),
+    "CreateTags": Rate(burst=100, refill_per_second=10),
     "DeleteNetworkInterface": _RESOURCE_WRITE,
     "DeleteSubnetCidrReservation": _OTHER_WRITE,
     "DescribeInstanceTypes": _READ,
@@ -51,10 +52,6 @@ RATES: Mapping[str, Rate] = {
     "UnassignIpv6Addresses": _OTHER_WRITE,
     "UnassignPrivateIpAddresses": _RESOURCE_WRITE,
 }
-IMPLIED_PERMISSIONS = frozenset({"CreateTags"})
-"""Actions that a call needs besides its own: CreateNetworkInterface and CreateSubnetCidrReservation tag what they
-make.
-"""
 
 _THREADS = 8
 _CONNECTIONS = 32

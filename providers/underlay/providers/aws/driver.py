@@ -96,6 +96,11 @@ class AwsDriver:
         """See ``interfaces``. After a definite refusal the token is spent: ask with another one."""
         return await interfaces.create(self._ec2, self._clock, want)
 
+    async def adopt(self, interface: InterfaceId, owner: Owner) -> None:
+        """CreateTags."""
+        labels = [{"Key": key, "Value": value} for key, value in sorted(tags.of_owner(owner).items())]
+        await self._ec2.call("CreateTags", convert.Nothing, Resources=[interface], Tags=labels)
+
     async def delete_interface(self, interface: InterfaceId) -> None:
         """See ``interfaces``."""
         await interfaces.delete(self._ec2, self._clock, interface)
