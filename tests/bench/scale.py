@@ -52,6 +52,7 @@ async def measure(folder: Path, say: Say, *, nodes: int = NODES, pods: int = POD
         say(f"starting the operator, which sees {pods} pods")
         offset, began = site.audit_log.stat().st_size, time.time()
         await site.start_operator(pods=pods)
+        await _seen_every_node(site, offset, nodes)
         await site.quiet(within_seconds=600)
         if wrong := await site.wrong_nodes():
             raise SiteFailed(f"pools and cloud differ for {len(wrong)} nodes: {', '.join(wrong[:5])}")
@@ -82,6 +83,16 @@ async def _adopt(site: CloudSite, say: Say, nodes: int, each: int) -> dict[str, 
         "cpu_seconds": usage.cpu([site.operator]).total,
         **of_requests(site.audit_log, offset, nodes),
     }
+
+
+async def _seen_every_node(site: CloudSite, offset: int, nodes: int) -> None:
+    """The operator reads each node's record once when it begins with it."""
+
+    async def seen() -> bool:
+        await asyncio.sleep(2)
+        return of_requests(site.audit_log, offset, nodes)["api_requests_per_node"] >= 1
+
+    await site.until("every node's record is read", seen, within_seconds=900)
 
 
 async def _idle_share(site: CloudSite) -> float:
