@@ -57,6 +57,25 @@ async def test_an_address_follows_its_owner(fixed: FixedSite, apiserver: "ApiSer
         await eventually(lambda: fixed.unsaid(f"{site.name}-db-0", "FixedAddressMoved", a, b))
 
 
+async def test_every_node_hears_of_a_pool(site: Site, apiserver: "ApiServer") -> None:
+    """Before a pod that may use it is bound there, so that its agent does not give it another address meanwhile; and
+    when there is none any more.
+    """
+    fixed = FixedSite(site=site)
+    await site.add_provider(fixedAddress="required")
+    nodes = [await site.add_node(suffix) for suffix in "ab"]
+    try:
+        async with operator(site, apiserver.kubeconfig), agent(site, nodes[0]), agent(site, nodes[1]):
+            for node in nodes:
+                await site.rest(node, addresses=4)
+            name = await fixed.pool()
+            await eventually(lambda: _heard(site, nodes, "required"))
+            await site.client.delete(SpiderIPPool, name)
+            await eventually(lambda: _heard(site, nodes, ""))
+    finally:
+        await fixed.clean()
+
+
 async def test_an_address_is_given_up_with_its_owner(fixed: FixedSite, apiserver: "ApiServer") -> None:
     """Neither a pod that is gone nor a restart of the operator ends the claim; scaling below the pod's number does: it
     leaves the cloud. Scaled up again while it is remembered, the owner gets the same.
@@ -276,3 +295,8 @@ async def _there(site: Site, pool: str) -> str:
 
 async def _not_there(site: Site, pool: str) -> str:
     return "" if await _there(site, pool) else f"no pool {pool}"
+
+
+async def _heard(site: Site, nodes: list[str], word: str) -> str:
+    found = {node: network.spec.fixed_address for node in nodes if (network := await site.network(node))}
+    return "" if set(found.values()) == {word} else f"{found}"

@@ -8,7 +8,7 @@ from typing import Any
 from world import readings
 from world.inside import Pinging
 from world.sandbox import Sandbox
-from world.stage import PODS, Stage, address_of
+from world.stage import PODS, Stage, address_of, node_networks
 from world.world import WorldFailed
 
 Json = dict[str, Any]
@@ -20,7 +20,9 @@ _POD = f"{_SET}-0"
 async def fixed_address(stage: Stage) -> str:
     """Pod deleted, rescheduled to the other node: the same address, and a ping from a third pod continues."""
     world = stage.world
-    await world.apply_fixed_address()
+    await world.apply_fixed_address("SpiderIPPool")
+    await world.until("every node knows of fixed addresses", lambda: _untold(stage), within_seconds=10)
+    await world.apply_fixed_address("StatefulSet")
     before = await _running(stage, without="")
     address, old = address_of(before), before.node
     if await _where(stage, address) != old:
@@ -64,6 +66,13 @@ async def _delete_owner(stage: Stage, address: IPv4Address) -> None:
         return f"the end of {address}, which {where} still has" if where else None
 
     await world.until("the address goes back to the cloud", left, within_seconds=40)
+
+
+async def _untold(stage: Stage) -> str | None:
+    """From then on no agent gives a StatefulSet's pod an ordinary address unasked."""
+    networks = await node_networks(stage.world)
+    without = [name for name, network in networks.items() if not network["spec"].get("fixedAddress")]
+    return f"spec.fixedAddress of {', '.join(without)}" if without else None
 
 
 async def _running(stage: Stage, *, without: str) -> Sandbox:

@@ -137,12 +137,13 @@ class World:
         await self.api.apply(manifest)
         return str(manifest["metadata"]["name"])
 
-    async def apply_fixed_address(self) -> None:
-        """examples/aws/fixed-address.yaml, with addresses of this world's subnet."""
+    async def apply_fixed_address(self, kind: str) -> None:
+        """What of that kind is in examples/aws/fixed-address.yaml, with addresses of this world's subnet."""
         for manifest in _documents(FIXED_ADDRESS.read_text()):
             if manifest["kind"] == "SpiderIPPool":
                 manifest["spec"] |= {"subnet": str(VPC), "ips": [f"{VPC[-40]}-{VPC[-20]}"]}
-            await self.api.apply(manifest)
+            if manifest["kind"] == kind:
+                await self.api.apply(manifest)
 
     def sandboxes(self) -> dict[str, Sandbox]:
         """Pods that have their network, as the runner knows them: also while the API server is away."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from underlay.core.addresses import IPAddress
 from underlay.core.api.ipblock import SpiderIPBlock
-from underlay.core.api.ippool import SpiderIPPool
+from underlay.core.api.ippool import NODE_LABEL, SHARED, SpiderIPPool
 from underlay.core.api.kubernetes import Node, Pod
 from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
 from underlay.core.cloud.actions import Action
@@ -26,7 +26,7 @@ from underlay.core.ipam.blocks import holder
 from underlay.core.ipam.ownership import may_be_fixed, owner_of
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.events import Recorder
-from underlay.core.kube.reflector import Change, Reflector
+from underlay.core.kube.reflector import Change, Modified, Reflector
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
 from underlay.operator.blocks import Blocks
@@ -44,8 +44,8 @@ from underlay.operator.upkeep import Upkeep
 
 
 class FixedAddresses:
-    """``dirty`` has a node's round run; ``gone`` is told what the cloud took from another node's interface. ``join``
-    comes before anything else, once there are cloud writes and node pools.
+    """``dirty`` has a node's round run, ``all_dirty`` every node's; ``gone`` is told what the cloud took from another
+    node's interface. ``join`` comes before anything else, once there are cloud writes and node pools.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class FixedAddresses:
         providers: Providers,
         recorder: Recorder,
         dirty: Callable[[str], None],
+        all_dirty: Callable[[], None],
         gone: Callable[[str, InterfaceId, IPAddress], None],
         sweep_seconds: float,
         checkpoint: Checkpoint,
@@ -75,6 +76,7 @@ class FixedAddresses:
         self._networks = networks
         self._recorder = recorder
         self._dirty = dirty
+        self._all_dirty = all_dirty
         self._gone = gone
         self._checkpoint = checkpoint
         self._blocks = Blocks(client, blocks, self._claims_changed)
@@ -96,7 +98,7 @@ class FixedAddresses:
         )
         pods.subscribe(self._pod_changed)
         networks.subscribe(self._network_changed)
-        pools.subscribe(lambda _: self._upkeep.look())
+        pools.subscribe(self._pool_changed)
 
     def join(self, *, records: Records, writes: CloudWrites, node_pools: NodePools) -> None:
         """The rest of it."""
@@ -171,6 +173,14 @@ class FixedAddresses:
         for node in nodes:
             self._dirty(node)
         self._upkeep.look()
+
+    def _pool_changed(self, change: Change[SpiderIPPool]) -> None:
+        if change.object.metadata.labels.get(NODE_LABEL) != SHARED:
+            return
+        self._upkeep.look()
+        if not isinstance(change, Modified) or change.old.spec != change.object.spec:
+            # Agents must know whether stable owners have fixed addresses before such a pod is bound to their node.
+            self._all_dirty()
 
     def _pod_changed(self, change: Change[Pod]) -> None:
         if may_be_fixed(change.object.metadata):

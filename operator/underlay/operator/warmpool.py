@@ -114,6 +114,7 @@ class WarmPool:
             providers=providers,
             recorder=recorder,
             dirty=self.dirty,
+            all_dirty=self.all_dirty,
             gone=self._lost_address,
             sweep_seconds=min(settings.settle_seconds, _SWEEP_SECONDS),
             checkpoint=checkpoint,
