@@ -199,6 +199,15 @@ class TestExamples:
             Assign(interface=interface(1).id, count=1),
         )
 
+    def test_new_interfaces_share_what_a_subnet_has(self) -> None:
+        """Nine free: the first new interface takes six with its own address, the second the other three."""
+        decided = plan(view(interface_policy=InterfacePolicy(), pods=40, subnets=(subnet(free=9),)))
+
+        assert decided.actions == (
+            Create(subnet=subnet().id, device_index=1, wanted={Kind.IPV4: 5}),
+            Create(subnet=subnet().id, device_index=2, wanted={Kind.IPV4: 2}),
+        )
+
     def test_another_zone_is_out_of_reach(self) -> None:
         """An interface can only be made in the instance's own zone."""
         decided = plan(view(interface_policy=InterfacePolicy(), subnets=(subnet(zone="eu-central-1b"),)))
@@ -469,6 +478,14 @@ class TestPressure:
             giving(0, addresses(0, 2, start=2)),
         )
         assert plan(replace(seen, pressures={})).actions == ()
+
+    def test_prefixes_drain_at_once_where_the_subnet_is_empty(self) -> None:
+        """Two prefixes with a pod each: one is enough, the other one drains without delay."""
+        held = frozenset({block(0, 0)[0], block(0, 1)[0]})
+        seen = view(interface(0, blocks=2), pods=2, held=held, policy=PREFIX)
+
+        assert plan(seen).actions == ()
+        assert isinstance(plan(replace(seen, pressures={subnet().id: Pressure.EMPTY})).actions[0], Release)
 
     def test_an_empty_subnet_does_not_hold_back_growth_elsewhere(self) -> None:
         """With nothing idle in the empty subnet the node keeps its usual spare addresses, from the other subnet."""

@@ -130,7 +130,7 @@ async def test_two_families_on_each_interface(
     busy: tuple[int, int],
 ) -> None:
     """IPv6 follows IPv4 on every interface, when it grows and when it shrinks; each pod has one of each."""
-    async with operator_site.opened(client, ipv6=True) as site:
+    async with operator_site.opened(client) as site:
         await site.add_provider(addresses={**FAST, **addresses})
         node = await site.add_node(instance=type_)
         async with operator(site, apiserver.kubeconfig), agent(site, node) as stand_in:
@@ -145,7 +145,7 @@ async def test_two_families_on_each_interface(
 
 async def test_ipv6_alone(client: KubeClient, apiserver: "ApiServer") -> None:
     """One /80 prefix serves all pods of a node; without pods, buffer and minimum it goes back."""
-    async with operator_site.opened(client, ipv6=True) as site:
+    async with operator_site.opened(client) as site:
         await site.add_provider(addresses=FAST | {"mode": "prefix", "families": ["ipv6"], "buffer": 0})
         node = await site.add_node(instance="m5.large")
         async with operator(site, apiserver.kubeconfig), agent(site, node) as stand_in:

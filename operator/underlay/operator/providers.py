@@ -341,6 +341,11 @@ class Providers:
         now = self._clock.monotonic()
         return {subnet: few.most for subnet, few in provider.prefixes.items() if few.until > now}
 
+    def blocks_expire(self, provider: Provider) -> float | None:
+        """Seconds until more prefixes may be asked for somewhere; None where nothing holds back any."""
+        now = self._clock.monotonic()
+        return min((few.until - now for few in provider.prefixes.values() if few.until > now), default=None)
+
     async def _read_subnets(
         self, provider: Provider, asked: SubnetQuery, meant: Callable[[Subnet], bool] = lambda _: True
     ) -> None:

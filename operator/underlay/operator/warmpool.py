@@ -323,6 +323,8 @@ class WarmPool:
         memory = work.memory
         if memory.fixed.look_again is not None:
             self._queue.add_after(work.name, memory.fixed.look_again)
+        if (wait := self._providers.blocks_expire(work.provider)) is not None:
+            self._queue.add_after(work.name, wait)
         if memory.surplus_since is not None:
             delay = work.provider.value.spec.addresses.release_delay_seconds
             if (wait := memory.surplus_since + delay - now) > 0:

@@ -111,7 +111,9 @@ def _one_prefix(view: NodeView, berths: Sequence[Berth], excess: int) -> Release
         (items.count_in(prefix, view.held), berth.interface.id, prefix)
         for berth in berths
         for prefix in _blocks(view, berth)
-        if kind_of(prefix).size <= excess and not _drains(view, prefix) and _idle(view, prefix)
+        if (size := kind_of(prefix).size) <= excess
+        and not _drains(view, prefix)
+        and items.count_in(prefix, view.held) < size
     ]
     if not choice:
         return None
