@@ -129,3 +129,12 @@ def test_a_new_interface_survives_reads_that_lag() -> None:
 
     assert [item.id for item in lagging.instance.interfaces] == [ENI, second.id]
     assert [item.id for item in shown_again.instance.interfaces] == [ENI]
+
+
+def test_what_an_interface_was_made_with_survives_reads_that_lag() -> None:
+    """A read shows the new interface before it shows the addresses and prefixes it was created with."""
+    made = interface(*ADDRESSES, id_=InterfaceId("eni-2"), index=1)
+    known = wrote(read(None, instance(interface()), 0), OwnWrite(at=10, interface=made.id, created=made))
+    bare = interface(id_=made.id, index=1)
+
+    assert items.of_interface(read(known, instance(interface(), bare), 20).instance.interfaces[1]) == set(ADDRESSES)

@@ -267,13 +267,15 @@ def account(**settings: Any) -> Iterator[Simulator]:  # noqa: ANN401 - the simul
 
 
 @asynccontextmanager
-async def opened(client: KubeClient, *, name: str = "", subnet: str = "10.80.1.0/24") -> AsyncIterator[Site]:
-    """A site of its own, removed at the end; its subnet has a block of IPv6 as well."""
+async def opened(
+    client: KubeClient, *, name: str = "", subnet: str = "10.80.1.0/24", ipv6: bool = True
+) -> AsyncIterator[Site]:
+    """A site of its own, removed at the end. ``ipv6``: its subnet has a block of that as well."""
     with ExitStack() as stack:
         sim = stack.enter_context(account())
-        vpc = sim.control("POST", "/vpcs", {"cidr": "10.80.0.0/16", "ipv6_cidr": "2001:db8:80::/56"})["id"]
-        wanted = {"vpc": vpc, "cidr": subnet, "zone": ZONE, "ipv6_cidr": "next"}
-        made = sim.control("POST", "/subnets", wanted)["id"]
+        block, part = ({"ipv6_cidr": "2001:db8:80::/56"}, {"ipv6_cidr": "next"}) if ipv6 else ({}, {})
+        vpc = sim.control("POST", "/vpcs", {"cidr": "10.80.0.0/16", **block})["id"]
+        made = sim.control("POST", "/subnets", {"vpc": vpc, "cidr": subnet, "zone": ZONE, **part})["id"]
         site = Site(name=name or f"site{next(_numbers)}", client=client, sim=sim, vpc=vpc, subnet=made)
         try:
             yield site
