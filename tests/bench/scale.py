@@ -31,7 +31,7 @@ _SETTLE_SECONDS = 5
 """Of the adoption, which would take a minute longer with the default."""
 _IDLE_SECONDS = 10
 _SPEC = {
-    "interfaces": {"usePrimary": True},
+    "interfaces": {"usePrimary": True, "existing": "adopt"},
     "addresses": {"batch": 1, "buffer": 0, "minimum": 0, "releaseDelaySeconds": 3600},
 }
 

@@ -27,12 +27,14 @@ class Adoption:
     async def ours(self, work: NodeWork, read: Instance) -> Instance:
         """``read`` with ours only. What is not is remembered: where it is left alone, what there was at first sight."""
         memory, status = work.memory, work.memory.network.status
-        if not work.adopts:
-            if memory.foreign is None:
-                memory.foreign = existing.foreign(read, status.interfaces if status else [], work.own_addresses)
-        elif memory.foreign is None or memory.foreign:
+        recorded = status.interfaces if status else []
+        foreign = memory.foreign
+        if foreign is None and (recorded or not work.adopts):
+            foreign = existing.foreign(read, recorded, work.own_addresses)
+        if work.adopts and (foreign is None or foreign):
             pods = await self._client.list(Pod, fields=f"spec.nodeName={work.name}")
-            memory.foreign = existing.of_others(read, pods.items, self._listed(work.name), work.own_addresses)
+            foreign = existing.of_others(read, pods.items, self._listed(work.name), work.own_addresses)
+        memory.foreign = foreign or {}
         return existing.without(read, memory.foreign, work.own_addresses)
 
     async def take(self, work: NodeWork) -> bool:
