@@ -44,6 +44,9 @@ def test_a_provider_that_obeys_the_rules_is_stored_as_written(body: dict[str, An
     """The same for the kind with rules between fields: what the rules speak of is chosen so that they hold."""
     spec = body["spec"]
     spec |= {"region": "eu-central-1", "endpoint": "https://ec2.example.com"}
+    if spec.get("assumeRole") is not None:
+        role = "arn:aws:iam::123456789012:role/underlay"
+        spec["assumeRole"] |= {"role": role, "endpoint": "https://sts.example.com"}
     spec["nodeSelector"]["matchExpressions"] = [{"key": "a", "operator": "In", "values": ["b"]}]
     spec["subnets"]["tags"] = {}
     spec["securityGroups"]["ids"] = []
