@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from support.cloud_values import address_policies
 from underlay.core.api.networkprovider import AddressPolicy
-from underlay.core.cloud import demand
-from underlay.core.cloud.demand import sizing
 from underlay.core.cloud.model import Kind
-from underlay.core.cloud.pressure import Pressure
+from underlay.core.cloud.planning import demand
+from underlay.core.cloud.planning.demand import sizing
+from underlay.core.cloud.planning.pressure import Pressure
 
 counts = st.integers(0, 300)
 kinds = st.sampled_from(Kind)

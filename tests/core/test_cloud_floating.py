@@ -9,8 +9,9 @@ from hypothesis import given
 from support.cloud_values import CLUSTER, T3_MEDIUM, addresses, instance, interface, node_views, subnet
 from underlay.core.api.networkprovider import InterfacePolicy
 from underlay.core.cloud import items
-from underlay.core.cloud.actions import Assign, Delete, Release
-from underlay.core.cloud.floating import (
+from underlay.core.cloud.model import InstanceState, InterfaceState, IPAddress, NetworkInterface
+from underlay.core.cloud.planning.actions import Assign, Delete, Release
+from underlay.core.cloud.planning.floating import (
     Attach,
     Blocked,
     Bring,
@@ -22,10 +23,9 @@ from underlay.core.cloud.floating import (
     reserved,
     way,
 )
-from underlay.core.cloud.model import InstanceState, InterfaceState, IPAddress, NetworkInterface
-from underlay.core.cloud.plan import plan
-from underlay.core.cloud.slots import Slot
-from underlay.core.cloud.view import NodeView
+from underlay.core.cloud.planning.plan import plan
+from underlay.core.cloud.planning.slots import Slot
+from underlay.core.cloud.planning.view import NodeView
 from underlay.core.identity import InterfaceId
 
 FIXED = IPv4Address("10.200.0.9")

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from support.cloud_values import addresses, addresses6, block, instance, interface, node_views
 from underlay.core.api.nodenetwork import Intent
 from underlay.core.cloud import intents
-from underlay.core.cloud.actions import Action, Assign, Create, Delete, Release
 from underlay.core.cloud.intents import Done, NotDone, Unclear
 from underlay.core.cloud.model import Instance, IPAddress, Kind
-from underlay.core.cloud.plan import plan
-from underlay.core.cloud.view import NodeView
+from underlay.core.cloud.planning.actions import Action, Assign, Create, Delete, Release
+from underlay.core.cloud.planning.plan import plan
+from underlay.core.cloud.planning.view import NodeView
 from underlay.core.identity import InterfaceId, SubnetId
 
 ENI = interface(1).id

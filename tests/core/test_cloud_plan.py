@@ -22,8 +22,6 @@ from support.cloud_values import (
 )
 from underlay.core.api.networkprovider import AddressPolicy, InterfacePolicy
 from underlay.core.cloud import items, tags
-from underlay.core.cloud.actions import Assign, Create, Delete, Release
-from underlay.core.cloud.growth import gain
 from underlay.core.cloud.model import (
     InstanceState,
     InterfaceState,
@@ -33,9 +31,11 @@ from underlay.core.cloud.model import (
     NetworkInterface,
     kind_of,
 )
-from underlay.core.cloud.plan import Plan, plan
-from underlay.core.cloud.pressure import Pressure
-from underlay.core.cloud.view import NodeView
+from underlay.core.cloud.planning.actions import Assign, Create, Delete, Release
+from underlay.core.cloud.planning.growth import gain
+from underlay.core.cloud.planning.plan import Plan, plan
+from underlay.core.cloud.planning.pressure import Pressure
+from underlay.core.cloud.planning.view import NodeView
 from underlay.core.identity import SubnetId
 
 PREFIX = AddressPolicy(mode="prefix")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.cloud_values import subnet
-from underlay.core.cloud.pressure import Pressure, pressure, watermark
+from underlay.core.cloud.planning.pressure import Pressure, pressure, watermark
 
 
 def sized(prefix: int, free: int | None) -> object:

@@ -19,7 +19,7 @@ from underlay.core.api.networkprovider import (
     SubnetReservation,
     SubnetSelector,
 )
-from underlay.core.cloud.floating import Blocked, Bring, Way
+from underlay.core.cloud.planning.floating import Blocked, Bring, Way
 from underlay.core.errors import InvalidInput
 from underlay.core.identity import InterfaceId, SubnetId
 from underlay.core.ipam.ownership import Proof, Standing

@@ -20,7 +20,7 @@ from underlay.core.ipam.blocks import Claimant, Taken
 from underlay.core.ipam.ownership import Owner
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.reflector import Reflector
-from underlay.operator.blocks import Blocks
+from underlay.operator.fixed.blocks import Blocks
 from underlay.operator.settings import Settings
 from underlay.operator.steps import FixedStep, WarmStep
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from underlay.core.api.networkprovider import AddressPolicy, InterfacePolicy
 from underlay.core.cloud import items, tags
-from underlay.core.cloud.actions import Action, Assign, Create, Delete, Release
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import (
     Instance,
@@ -23,9 +22,10 @@ from underlay.core.cloud.model import (
     NetworkInterface,
     Subnet,
 )
-from underlay.core.cloud.plan import Plan
-from underlay.core.cloud.pressure import Pressure
-from underlay.core.cloud.view import NodeView
+from underlay.core.cloud.planning.actions import Action, Assign, Create, Delete, Release
+from underlay.core.cloud.planning.plan import Plan
+from underlay.core.cloud.planning.pressure import Pressure
+from underlay.core.cloud.planning.view import NodeView
 from underlay.core.identity import InstanceId, InterfaceId, Mac, SubnetId
 
 CLUSTER = "cluster-uid"

@@ -8,16 +8,16 @@ import structlog
 from underlay.core.api.conditions import parse_rfc3339, rfc3339
 from underlay.core.api.nodenetwork import Demand, Intent, OperatorStatus
 from underlay.core.cloud import intents, items, tags
-from underlay.core.cloud.actions import Action, Assign, Create, Delete, Release
 from underlay.core.cloud.errors import Busy, CloudError, LimitReached, Throttled, Unavailable, UnknownOutcome
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import AddressRequest, InterfaceRequest, Limits, Owner, kind_of
+from underlay.core.cloud.planning.actions import Action, Assign, Create, Delete, Release
 from underlay.core.cloud.settle import OwnWrite, learn, wrote
 from underlay.core.identity import InterfaceId
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
 from underlay.operator.adoption import Adoption
-from underlay.operator.fixedpools import Listing
+from underlay.operator.fixed.pools import Listing
 from underlay.operator.groups import SecurityGroups
 from underlay.operator.nodework import NodeWork
 from underlay.operator.providers import Providers

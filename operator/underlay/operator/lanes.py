@@ -9,7 +9,7 @@ the parked node that lacks most, which decides anew.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from underlay.core.cloud.actions import Action, Assign, Create, Delete, Release
+from underlay.core.cloud.planning.actions import Action, Assign, Create, Delete, Release
 
 _PLACES = 64
 """At EC2's five a second so many keep a bucket busy though each write takes twelve seconds."""

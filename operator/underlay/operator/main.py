@@ -22,7 +22,7 @@ from underlay.core.api.ippool import NODE_LABEL, SpiderIPPool
 from underlay.core.api.kubernetes import Namespace, Node, Pod
 from underlay.core.api.networkprovider import SpiderNetworkProvider
 from underlay.core.api.nodenetwork import SpiderNodeNetwork
-from underlay.core.cloud.pressure import Pressure
+from underlay.core.cloud.planning.pressure import Pressure
 from underlay.core.kube.access import access
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.events import Recorder

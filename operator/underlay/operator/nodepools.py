@@ -11,8 +11,8 @@ from underlay.core.addresses import RangeSet
 from underlay.core.api.ippool import SpiderIPPool
 from underlay.core.api.nodenetwork import Release
 from underlay.core.cloud import items
-from underlay.core.cloud.actions import Release as ReleaseAction
 from underlay.core.cloud.model import IPAddress
+from underlay.core.cloud.planning.actions import Release as ReleaseAction
 from underlay.core.identity import node_label_value
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient

@@ -8,10 +8,10 @@ from underlay.core.api.kubernetes import Node
 from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
 from underlay.core.cloud.driver import ProviderDriver
 from underlay.core.cloud.errors import NotFound
-from underlay.core.cloud.floating import Attach, Bring, MakeRoom
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import IPAddress, Limits
-from underlay.core.cloud.plan import Plan
+from underlay.core.cloud.planning.floating import Attach, Bring, MakeRoom
+from underlay.core.cloud.planning.plan import Plan
 from underlay.core.cloud.settle import Known
 from underlay.core.identity import InterfaceId
 from underlay.operator.providers import Provider

@@ -16,7 +16,7 @@ from underlay.core.cloud.breaker import Level, parse
 from underlay.core.cloud.driver import ProviderDriver
 from underlay.core.cloud.errors import CloudError, Exhausted, Unavailable
 from underlay.core.cloud.model import Instance, Owner, Subnet, SubnetQuery
-from underlay.core.cloud.pressure import Pressure
+from underlay.core.cloud.planning.pressure import Pressure
 from underlay.core.cloud.registry import ProviderSettings, load
 from underlay.core.errors import InvalidInput, UnderlayError
 from underlay.core.identity import SubnetId

@@ -18,7 +18,7 @@ from underlay.core.api.networkprovider import (
 )
 from underlay.core.api.nodenetwork import OPERATOR_MANAGER
 from underlay.core.cloud.breaker import Level
-from underlay.core.cloud.pressure import Pressure
+from underlay.core.cloud.planning.pressure import Pressure
 from underlay.core.identity import SubnetId
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 
 import structlog
 
-from underlay.core.cloud.pressure import Pressure, pressure
+from underlay.core.cloud.planning.pressure import Pressure, pressure
 from underlay.core.identity import SubnetId
 from underlay.core.runtime.clock import Clock
 from underlay.operator.providers import Provider

@@ -13,24 +13,23 @@ from dataclasses import dataclass
 
 import structlog
 
-from underlay.core.api.conditions import rfc3339
 from underlay.core.api.ipblock import SpiderIPBlock
 from underlay.core.api.ippool import SpiderIPPool
 from underlay.core.api.kubernetes import Node, Pod
 from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
-from underlay.core.cloud.actions import Action, Assign, Create, Release
 from underlay.core.cloud.errors import CloudError, Exhausted, NoPrefix
 from underlay.core.cloud.limits import LeaseNotHeld
 from underlay.core.cloud.model import IPAddress, Kind, Limits
-from underlay.core.cloud.plan import Plan, plan
-from underlay.core.cloud.pressure import Pressure
+from underlay.core.cloud.planning.actions import Action, Assign, Create, Release
+from underlay.core.cloud.planning.plan import Plan, plan
+from underlay.core.cloud.planning.pressure import Pressure
+from underlay.core.cloud.planning.view import NodeView
 from underlay.core.cloud.settle import OwnWrite, wrote
-from underlay.core.cloud.view import NodeView
 from underlay.core.errors import InvalidInput, UnderlayError
 from underlay.core.identity import InterfaceId, SubnetId
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
-from underlay.core.kube.events import Recorder, reference
+from underlay.core.kube.events import Recorder
 from underlay.core.kube.reflector import Reflector
 from underlay.core.runtime.aio import KeyedQueue
 from underlay.core.runtime.checkpoints import Checkpoint, passing
@@ -38,24 +37,22 @@ from underlay.core.runtime.clock import Clock
 from underlay.operator.adoption import Adoption
 from underlay.operator.cloudwrites import CloudWrites
 from underlay.operator.farewell import Farewells
-from underlay.operator.fixed import FixedAddresses
+from underlay.operator.fixed.wiring import FixedAddresses
 from underlay.operator.groups import SecurityGroups
 from underlay.operator.lanes import Lanes
+from underlay.operator.memories import Memories
 from underlay.operator.nodepools import NodePools
 from underlay.operator.nodework import Memory, NodeWork
 from underlay.operator.providers import Provider, Providers
 from underlay.operator.reconcile import fences, retiring
-from underlay.operator.reconcile import status as render
-from underlay.operator.reconcile.advice import advise
 from underlay.operator.reconcile.demand import Need, need
 from underlay.operator.reconcile.subnets import fitting
-from underlay.operator.records import Records, operator_part, wanted_spec
+from underlay.operator.records import Records
 from underlay.operator.scarcity import Scarcity
 from underlay.operator.settings import Settings
-from underlay.operator.steps import WarmStep
+from underlay.operator.troubles import Troubles
 
 _REREAD_SECONDS = 2.0
-_LONGEST_RETRY_SECONDS = 60.0
 _SWEEP_SECONDS = 5.0
 
 
@@ -93,7 +90,6 @@ class WarmPool:
         self._cluster = cluster
         self._providers = providers
         self._views = views
-        self._recorder = recorder
         self._step = checkpoint
         self._planned = planned
         self._groups = SecurityGroups(
@@ -154,7 +150,10 @@ class WarmPool:
         )
         self._reread = min(_REREAD_SECONDS, settings.settle_seconds / 2)
         self._scarcity = Scarcity(clock=clock, dirty=self.dirty, changed=providers.report)
-        self._memories: dict[str, Memory] = {}
+        self._memories = Memories(records=self._records, networks=views.networks, checkpoint=checkpoint)
+        self._trouble = Troubles(
+            clock=clock, records=self._records, providers=providers, writes=self._writes, recorder=recorder
+        )
         self._log = structlog.get_logger()
 
     def dirty(self, node: str) -> None:
@@ -171,8 +170,7 @@ class WarmPool:
 
     def lost(self, node: str) -> None:
         """Its SpiderNodeNetwork vanished: it is made again, of what is known of the machine."""
-        if memory := self._memories.get(node):
-            memory.lost = True
+        self._memories.lost(node)
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -203,7 +201,7 @@ class WarmPool:
             try:
                 await self.round(name)
             except (kube_errors.KubeError, LeaseNotHeld) as error:
-                self._memories.pop(name, None)
+                self._memories.forget(name)
                 self._log.warning("node.round-abandoned", node=name, error=str(error))
                 self._queue.add_after(name, _REREAD_SECONDS)
             finally:
@@ -244,10 +242,20 @@ class WarmPool:
         except (kube_errors.KubeError, LeaseNotHeld):
             raise
         except UnderlayError as error:
-            memory.round_at = self._clock.monotonic() + await self._in_trouble(work, error)
+            memory.round_at = self._clock.monotonic() + await self._trouble.tell(work, error)
             busy = True
         if busy:
             self._queue.add(name)
+
+    async def _remember(self, node: Node, provider: Provider, *, leaving: bool) -> Memory | None:
+        """None: an earlier machine has to be gone first, or there is nothing to do."""
+        memory = await self._memories.of(node, provider, leaving=leaving)
+        if isinstance(memory, SpiderNodeNetwork):
+            await self._bury(memory)
+            return None
+        if memory is None:
+            self._queue.add_after(node.metadata.name, self._reread)
+        return memory
 
     async def _serve(self, work: NodeWork) -> bool:
         """One round; True when another should follow at once."""
@@ -299,7 +307,7 @@ class WarmPool:
         await self._pools.write(work)
         if decided.usable >= decided.target:
             memory.trouble = None
-        self._tell_shortage(work, decided)
+        self._trouble.tell_shortage(work, decided)
         todo = self._fixed.todo(work) or next(iter(decided.actions), None)
         acting = todo is not None and now >= memory.act_at
         if not acting:  # else the write's own record tells it
@@ -376,7 +384,7 @@ class WarmPool:
                     await self._writes.carry_out(work, action)
             except (CloudError, InvalidInput) as error:
                 if not self._learn_blocks(work, action, error):
-                    work.memory.act_at = self._clock.monotonic() + await self._in_trouble(work, error)
+                    work.memory.act_at = self._clock.monotonic() + await self._trouble.tell(work, error)
             else:
                 work.memory.failures = 0
         return True
@@ -404,87 +412,19 @@ class WarmPool:
         self._scarcity.tell(work.name, homes, lacking)
         self._scarcity.judge(provider)
 
-    def _tell_shortage(self, work: NodeWork, decided: Plan) -> None:
-        """An Event when pods begin to lack addresses that cannot be had."""
-        memory = work.memory
-        short = memory.need is not None and decided.usable < memory.need.pods
-        lacks = decided.shortage.partition(":")[0] if short else ""
-        if lacks not in ("", memory.lacks):
-            text = render.shortage(decided.shortage)
-            self._recorder.event(reference(work.node), "Warning", render.LIMIT_REACHED, text)
-        memory.lacks = lacks
-
     async def _retire(self, work: NodeWork) -> bool:
         """Its last trace goes once nothing is left; True: it has gone, another provider may come."""
         memory, name = work.memory, work.name
         if not retiring.is_returned(memory.network, work.known.instance, self._cluster):
             return False
         await self._farewells.erase(memory.network)
-        self._memories.pop(name, None)
+        self._memories.forget(name)
         self._log.info("node.retired", node=name, provider=work.provider.name)
         return True
 
-    async def _remember(self, node: Node, provider: Provider, *, leaving: bool) -> Memory | None:
-        """The node's memory; its SpiderNodeNetwork is as new as our own last write and the reflector's copy.
-
-        None: the object is that of an earlier machine, which has to be gone first; or there is none to take back from.
-        """
-        name = node.metadata.name
-        memory = self._memories.get(name)
-        if leaving and (memory is None or memory.lost) and not await self._records.exists(name):
-            self._memories.pop(name, None)
-            return None
-        if memory is None:
-            self._step(WarmStep.NETWORK_OPENING)
-            network = await self._records.open(node, provider)
-            if network.spec.provider_id != node.spec.provider_id:
-                await self._bury(network)
-                return None
-            memory = Memory(network=network)
-            self._memories[name] = memory
-            self._step(WarmStep.NETWORK_OPENED)
-            return memory
-        if memory.lost:
-            memory.lost, memory.network = False, await self._records.open(node, provider)
-        seen = self._views.networks.store.get(None, name)
-        if (
-            seen is not None
-            and seen.spec == memory.network.spec
-            and operator_part(seen) == operator_part(memory.network)
-        ):
-            memory.network = seen
-        wanted = wanted_spec(node, provider, memory.network.spec)
-        if wanted.provider_id != memory.network.spec.provider_id:
-            self._memories.pop(name, None)
-            self._queue.add(name)
-            return None
-        if wanted != memory.network.spec:
-            memory.network = await self._records.write_spec(memory.network, wanted)
-        return memory
-
-    async def _in_trouble(self, work: NodeWork, error: UnderlayError) -> float:
-        """Says what is wrong where a person looks; seconds until trying again makes sense."""
-        memory, name = work.memory, work.name
-        before, memory.trouble = memory.trouble, advise(error)
-        memory.failures += 1
-        if isinstance(error, Exhausted):
-            self._providers.block(work.provider, error)
-        if before is None or before.reason != memory.trouble.reason:
-            self._log.warning("node.in-trouble", node=name, reason=memory.trouble.reason, error=str(error))
-            self._recorder.event(reference(work.node), "Warning", memory.trouble.reason, memory.trouble.message)
-        known = memory.known.instance.interfaces if memory.known else ()
-        if not known or {interface.subnet for interface in known} - work.provider.subnets.keys():
-            memory.network = await self._records.write_status(
-                memory.network,
-                render.unreadable(operator_part(memory.network), memory.trouble, rfc3339(self._clock.now())),
-            )
-        else:
-            await self._writes.report(work, work.intents)
-        return min(memory.trouble.retry_seconds * 2.0 ** min(memory.failures - 1, 5), _LONGEST_RETRY_SECONDS)
-
     async def _farewell(self, name: str) -> None:
         """The Node is gone."""
-        self._memories.pop(name, None)
+        self._memories.forget(name)
         self._scarcity.forget(name)
         network = self._views.networks.store.get(None, name)
         if network is not None:

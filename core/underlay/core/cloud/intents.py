@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from underlay.core.api.nodenetwork import Intent
-from underlay.core.cloud import items, slots
-from underlay.core.cloud.actions import Action, Assign, Create, Delete, Release
+from underlay.core.cloud import items
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import Instance, Kind, kind_of
+from underlay.core.cloud.planning import slots
+from underlay.core.cloud.planning.actions import Action, Assign, Create, Delete, Release
 from underlay.core.identity import InterfaceId, SubnetId
 
 

@@ -13,7 +13,7 @@ from underlay.core.api.ipblock import BlockEntry
 from underlay.core.api.ippool import NODE_LABEL, PROVIDER_ANNOTATION, SHARED, SpiderIPPool, SpiderIPPoolSpec
 from underlay.core.api.kubernetes import Node, Pod
 from underlay.core.api.selectors import selects
-from underlay.core.cloud.floating import Blocked, Way
+from underlay.core.cloud.planning.floating import Blocked, Way
 from underlay.core.errors import InvalidInput
 from underlay.core.ipam.ownership import (
     Owner,

@@ -10,7 +10,7 @@ from underlay.core.api.nodenetwork import Floating, InstanceStatus, InterfaceSta
 from underlay.core.cloud import items
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import Instance, Limits, NetworkInterface, Subnet
-from underlay.core.cloud.plan import Plan
+from underlay.core.cloud.planning.plan import Plan
 from underlay.core.identity import SubnetId
 from underlay.operator.reconcile.advice import Advice
 

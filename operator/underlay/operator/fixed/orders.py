@@ -10,10 +10,10 @@ from underlay.core.api.ipblock import BlockEntry
 from underlay.core.api.nodenetwork import FixedVerdict, Recall
 from underlay.core.ipam.blocks import holder
 from underlay.core.runtime.checkpoints import Checkpoint
-from underlay.operator.blocks import Blocks
+from underlay.operator.fixed.blocks import Blocks
+from underlay.operator.fixed.standing import Standings
 from underlay.operator.nodework import NodeWork
 from underlay.operator.records import Records
-from underlay.operator.standing import Standings
 from underlay.operator.steps import FixedStep
 
 

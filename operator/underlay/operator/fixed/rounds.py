@@ -21,9 +21,9 @@ from underlay.core.api.ipblock import BlockEntry
 from underlay.core.api.ippool import parse_allocations
 from underlay.core.api.kubernetes import Pod
 from underlay.core.api.nodenetwork import FixedVerdict
-from underlay.core.cloud import floating as ways
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import Limits
+from underlay.core.cloud.planning import floating as ways
 from underlay.core.identity import InterfaceId
 from underlay.core.ipam import blocks as claims
 from underlay.core.ipam.blocks import Claimant, Taken
@@ -31,12 +31,13 @@ from underlay.core.ipam.ownership import Standing, may_be_fixed
 from underlay.core.kube.events import Recorder, reference
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
-from underlay.operator.blocks import Blocks
 from underlay.operator.cloudwrites import CloudWrites
-from underlay.operator.fixedcalls import FixedCalls
-from underlay.operator.fixedorders import FixedOrders
-from underlay.operator.fixedpools import FixedPools
-from underlay.operator.fixedsteps import as_action, release
+from underlay.operator.fixed.blocks import Blocks
+from underlay.operator.fixed.calls import FixedCalls
+from underlay.operator.fixed.orders import FixedOrders
+from underlay.operator.fixed.pools import FixedPools
+from underlay.operator.fixed.standing import Standings, away
+from underlay.operator.fixed.steps import as_action, release
 from underlay.operator.nodepools import NodePools
 from underlay.operator.nodework import BringHere, Fixed, NodeWork, SendAway
 from underlay.operator.reconcile import fences
@@ -44,7 +45,6 @@ from underlay.operator.reconcile import floating as decisions
 from underlay.operator.reconcile.demand import need
 from underlay.operator.reconcile.floating import Arrive, Claim, HandOver, Keep, Outcome, Refuse, Situation, Wait, Wish
 from underlay.operator.records import Records
-from underlay.operator.standing import Standings, away
 from underlay.operator.steps import FixedStep
 
 ASSIGNED = "FixedAddressAssigned"

@@ -10,7 +10,7 @@ from math import ceil
 
 from underlay.core.api.networkprovider import AddressPolicy
 from underlay.core.cloud.model import Kind
-from underlay.core.cloud.pressure import Pressure
+from underlay.core.cloud.planning.pressure import Pressure
 
 NOTHING = Fraction(0)
 

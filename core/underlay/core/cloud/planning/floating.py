@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from underlay.core.api.networkprovider import InterfacePolicy
-from underlay.core.cloud import items, slots, tags
+from underlay.core.cloud import items, tags
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import (
     Instance,
@@ -22,7 +22,8 @@ from underlay.core.cloud.model import (
     Subnet,
     kind_of,
 )
-from underlay.core.cloud.slots import Slot
+from underlay.core.cloud.planning import slots
+from underlay.core.cloud.planning.slots import Slot
 from underlay.core.identity import InterfaceId
 
 

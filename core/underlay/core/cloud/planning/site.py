@@ -7,12 +7,13 @@ interface, so an interface needs as many pod addresses of it as of the leading o
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from underlay.core.cloud import items, slots, tags
+from underlay.core.cloud import items, tags
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import InterfaceState, Kind, NetworkInterface, kind_of
-from underlay.core.cloud.pressure import Pressure
-from underlay.core.cloud.slots import Slot
-from underlay.core.cloud.view import NodeView
+from underlay.core.cloud.planning import slots
+from underlay.core.cloud.planning.pressure import Pressure
+from underlay.core.cloud.planning.slots import Slot
+from underlay.core.cloud.planning.view import NodeView
 from underlay.core.identity import SubnetId
 
 

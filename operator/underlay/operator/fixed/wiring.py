@@ -1,15 +1,4 @@
-"""Fixed addresses, wired: what the warm pool needs of them in a round, and who is told of what.
-
-blocks         who has which
-fixedpools     the pools, and the listing in a SpiderNodeNetwork
-reservedpools  pools of the blocks that providers keep for fixed addresses
-standing       what is known of the place an address is at: pod, node, agent, machine
-fixedcalls     the cloud
-fixedsteps     the next write there, in the words of a node's plan
-fixedorders    what the node's agent is told
-floating       a node's round
-upkeep         owners that are gone, and what pools say
-"""
+"""All of it for the warm pool: what a round needs, and who is told of what."""
 
 from collections.abc import Callable
 
@@ -18,9 +7,9 @@ from underlay.core.api.ipblock import SpiderIPBlock
 from underlay.core.api.ippool import NODE_LABEL, SHARED, SpiderIPPool
 from underlay.core.api.kubernetes import Node, Pod
 from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
-from underlay.core.cloud.actions import Action
-from underlay.core.cloud.floating import reserved
 from underlay.core.cloud.model import Instance, Limits, Subnet
+from underlay.core.cloud.planning.actions import Action
+from underlay.core.cloud.planning.floating import reserved
 from underlay.core.identity import InterfaceId
 from underlay.core.ipam.blocks import holder
 from underlay.core.ipam.ownership import may_be_fixed, owner_of
@@ -29,18 +18,18 @@ from underlay.core.kube.events import Recorder
 from underlay.core.kube.reflector import Change, Modified, Reflector
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
-from underlay.operator.blocks import Blocks
 from underlay.operator.cloudwrites import CloudWrites
-from underlay.operator.fixedcalls import FixedCalls
-from underlay.operator.fixedpools import FixedPools, Listing
-from underlay.operator.fixedsteps import as_action
-from underlay.operator.floating import Floats
+from underlay.operator.fixed.blocks import Blocks
+from underlay.operator.fixed.calls import FixedCalls
+from underlay.operator.fixed.pools import FixedPools, Listing
+from underlay.operator.fixed.rounds import Floats
+from underlay.operator.fixed.standing import Standings
+from underlay.operator.fixed.steps import as_action
+from underlay.operator.fixed.upkeep import Upkeep
 from underlay.operator.nodepools import NodePools
 from underlay.operator.nodework import NodeWork
 from underlay.operator.providers import Providers
 from underlay.operator.records import Records
-from underlay.operator.standing import Standings
-from underlay.operator.upkeep import Upkeep
 
 
 class FixedAddresses:

@@ -28,12 +28,12 @@ from underlay.core.kube.reflector import Reflector
 from underlay.core.kube.resources import T
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
-from underlay.operator.blocks import Blocks
-from underlay.operator.fixedpools import FixedPools
+from underlay.operator.fixed.blocks import Blocks
+from underlay.operator.fixed.pools import FixedPools
+from underlay.operator.fixed.reserved import ReservedPools
+from underlay.operator.fixed.standing import Standings
 from underlay.operator.providers import Provider, Providers
 from underlay.operator.reconcile.floating import FloatingPool, counting_first
-from underlay.operator.reservedpools import ReservedPools
-from underlay.operator.standing import Standings
 from underlay.operator.steps import FixedStep
 
 _REMEMBERED_SECONDS = 3600.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from underlay.core.api.networkprovider import AddressPolicy, InterfacePolicy
 from underlay.core.cloud.model import Instance, IPAddress, Limits, Subnet
-from underlay.core.cloud.pressure import Pressure
+from underlay.core.cloud.planning.pressure import Pressure
 from underlay.core.cloud.settle import Spot
 from underlay.core.identity import InterfaceId, SubnetId
 

@@ -16,9 +16,9 @@ from underlay.core.addresses import IPAddress
 from underlay.core.api.conditions import rfc3339
 from underlay.core.api.kubernetes import Pod
 from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
-from underlay.core.cloud import floating as ways
 from underlay.core.cloud.errors import Busy, CloudError, Rejected, UnknownOutcome
 from underlay.core.cloud.model import AddressRequest, Subnet, SubnetQuery
+from underlay.core.cloud.planning import floating as ways
 from underlay.core.cloud.settle import OwnWrite
 from underlay.core.identity import InterfaceId, SubnetId
 from underlay.core.ipam.blocks import Taken
@@ -27,8 +27,8 @@ from underlay.core.kube.events import Recorder, reference
 from underlay.core.kube.reflector import Reflector
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
-from underlay.operator.blocks import Blocks
 from underlay.operator.cloudwrites import CloudWrites
+from underlay.operator.fixed.blocks import Blocks
 from underlay.operator.nodework import NodeWork
 from underlay.operator.providers import Provider
 from underlay.operator.steps import FixedStep, WarmStep

@@ -7,10 +7,10 @@ follows on an interface is brought up to what leads there, whether the node grow
 from collections.abc import Iterator
 from math import ceil
 
-from underlay.core.cloud.actions import Assign, Create
 from underlay.core.cloud.model import Kind, Subnet
-from underlay.core.cloud.site import Berth, Site, families, kind_in, places, possible
-from underlay.core.cloud.view import NodeView
+from underlay.core.cloud.planning.actions import Assign, Create
+from underlay.core.cloud.planning.site import Berth, Site, families, kind_in, places, possible
+from underlay.core.cloud.planning.view import NodeView
 from underlay.core.identity import SubnetId
 
 Growth = Assign | Create

@@ -11,7 +11,7 @@ from underlay.core.errors import InvalidInput
 from underlay.core.identity import InterfaceId
 from underlay.core.ipam.blocks import holder
 from underlay.core.kube.reflector import Change, Reflector, Removed
-from underlay.operator.blocks import Blocks
+from underlay.operator.fixed.blocks import Blocks
 from underlay.operator.nodework import NodeWork
 from underlay.operator.reconcile.floating import FloatingPool, recognised
 

@@ -11,15 +11,15 @@ A plan asks each kind of an interface once; the shell carries out some or all of
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from underlay.core.cloud import demand, shrinking
-from underlay.core.cloud.actions import Action, Delete, Release
-from underlay.core.cloud.demand import Sizing
-from underlay.core.cloud.growth import gain, grow
 from underlay.core.cloud.model import InstanceState, Kind
-from underlay.core.cloud.pressure import Pressure
-from underlay.core.cloud.shortage import shortage
-from underlay.core.cloud.site import Site, survey
-from underlay.core.cloud.view import NodeView
+from underlay.core.cloud.planning import demand, shrinking
+from underlay.core.cloud.planning.actions import Action, Delete, Release
+from underlay.core.cloud.planning.demand import Sizing
+from underlay.core.cloud.planning.growth import gain, grow
+from underlay.core.cloud.planning.pressure import Pressure
+from underlay.core.cloud.planning.shortage import shortage
+from underlay.core.cloud.planning.site import Site, survey
+from underlay.core.cloud.planning.view import NodeView
 from underlay.core.identity import InterfaceId
 
 

@@ -1,8 +1,8 @@
 """Why a node cannot have all the addresses it should, in words for a person. Pure."""
 
 from underlay.core.cloud.model import InterfaceState, Kind
-from underlay.core.cloud.site import Site, families, places
-from underlay.core.cloud.view import NodeView
+from underlay.core.cloud.planning.site import Site, families, places
+from underlay.core.cloud.planning.view import NodeView
 
 
 def shortage(view: NodeView, site: Site, *, lack: int, granted: int) -> str:

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv6Network
 
 from underlay.core.cloud import items
-from underlay.core.cloud.actions import Delete, Release
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import InterfaceState, IPAddress, IPNetwork, Kind, NetworkInterface, kind_of
-from underlay.core.cloud.pressure import Pressure
-from underlay.core.cloud.site import Berth, Site, families
-from underlay.core.cloud.view import NodeView
+from underlay.core.cloud.planning.actions import Delete, Release
+from underlay.core.cloud.planning.pressure import Pressure
+from underlay.core.cloud.planning.site import Berth, Site, families
+from underlay.core.cloud.planning.view import NodeView
 
 _BLOCK = Kind.IPV4_PREFIX.size
 

@@ -2,9 +2,9 @@
 
 from typing import assert_never
 
-from underlay.core.cloud import floating as ways
 from underlay.core.cloud import items
-from underlay.core.cloud.actions import Action, Assign, Create, Release
+from underlay.core.cloud.planning import floating as ways
+from underlay.core.cloud.planning.actions import Action, Assign, Create, Release
 from underlay.operator.nodework import BringHere, SendAway
 
 
