@@ -378,6 +378,24 @@ class TestEc2:
             task.cancel()
         await asyncio.gather(*hanging, return_exceptions=True)
 
+    @pytest.mark.parametrize("operation", ["ModifyNetworkInterfaceAttribute", "DeleteNetworkInterface"])
+    async def test_what_a_refusal_leaves_half_made_is_said_and_finished(self, cloud: Ec2Cloud, operation: str) -> None:
+        """A refusal after the interface is there, or of the deletion that would undo it, is told as unfinished; allowed
+        again, the same request finishes it.
+        """
+        deny = [operation, "AttachNetworkInterface"] if operation.startswith("Delete") else [operation]
+        key = {"access_key": "AKIAUNDERLAY", "allow": main_policy()}
+        cloud.sim.control("POST", "/credentials", key | {"deny": deny})
+        with pytest.raises(errors.Denied) as caught:
+            await cloud.driver.create_interface(wanted(cloud, count=1))
+        (left,) = cloud.interfaces()
+        cloud.sim.control("POST", "/credentials", key)
+        made = await cloud.driver.create_interface(wanted(cloud, count=1))
+
+        assert caught.value.unfinished
+        assert made.id == left.id
+        assert [item.id for item in cloud.interfaces()] == [left.id]
+
     async def test_wrong_credentials_are_named(self, cloud: Ec2Cloud) -> None:
         """An unknown access key is no missing permission: the text speaks of the credentials."""
         cloud.sim.control("DELETE", "/credentials/AKIAUNDERLAY")

@@ -8,7 +8,7 @@ import structlog
 from underlay.core.api.conditions import parse_rfc3339, rfc3339
 from underlay.core.api.nodenetwork import Demand, Intent, OperatorStatus
 from underlay.core.cloud import intents, items, tags
-from underlay.core.cloud.errors import Busy, CloudError, LimitReached, Throttled, Unavailable, UnknownOutcome
+from underlay.core.cloud.errors import Busy, CloudError, Denied, LimitReached, Throttled, Unavailable, UnknownOutcome
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import AddressRequest, InterfaceRequest, Limits, Owner, kind_of
 from underlay.core.cloud.planning.actions import Action, Assign, Create, Delete, Release
@@ -91,7 +91,7 @@ class CloudWrites:
         """Finds out what became of an intent whose round did not end; False: the cloud does not show it yet."""
         if intent.operation != "assign":
             # Repeating is safe: the same token, or the same arguments.
-            await self._call(work, intent)
+            await self._call(work, intent, again=True)
             return True
         lagging = self._clock.now() - parse_rfc3339(intent.started_at) < self._settle
         read = await work.driver.instance(work.known.instance.id)
@@ -142,7 +142,7 @@ class CloudWrites:
         )
         memory.network = await self._records.write_status(memory.network, status)
 
-    async def _call(self, work: NodeWork, intent: Intent) -> None:
+    async def _call(self, work: NodeWork, intent: Intent, *, again: bool = False) -> None:
         rest = work.intents_without(intent)
         try:
             write = await self._cloud_write(work, intent)
@@ -152,7 +152,10 @@ class CloudWrites:
             if isinstance(error, LimitReached) and error.what == "instance":
                 attached = [item for item in work.known.instance.interfaces if item.device_index is not None]
                 work.memory.interface_limit = len(attached)
-            if intent.operation == "createInterface" and isinstance(error, Throttled | Busy | Unavailable):
+            # That this attempt was not permitted says nothing of what an earlier one made.
+            unknown = error.unfinished or (again and isinstance(error, Denied))
+            may_go_on = unknown or isinstance(error, Throttled | Busy | Unavailable)
+            if intent.operation == "createInterface" and may_go_on:
                 # Its first calls may have taken place; repeated with the same token it goes on from there.
                 raise
             await self.report(work, rest)

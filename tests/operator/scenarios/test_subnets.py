@@ -1,6 +1,7 @@
 """What fleets do when a subnet runs out of addresses, or of whole blocks."""
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ async def test_a_subnet_without_a_whole_block_serves_single_addresses(
     async with fleet_on(client, api, mode, subnet="10.80.0.0/22") as fleet:
         site = fleet.site
         await fleet.add_provider()
-        others = [_take(site, f"10.80.{block // 16}.{block % 16 * 16 + 7}") for block in range(64)]
+        others = _take(site, [f"10.80.{block // 16}.{block % 16 * 16 + 7}" for block in range(64)])
         await fleet.add_nodes(1, "m5.large")
         (node,) = fleet.nodes
         async with operator(site, apiserver.kubeconfig), fleet.stand_ins(), keeping_vigil(api):
@@ -67,10 +68,7 @@ async def test_a_subnet_without_a_whole_block_serves_single_addresses(
                 await fleet.settled()
                 assert not _prefixes(site, node)
 
-            somebody = _ec2(site)
-            for interface in others:
-                # In a thread: the operator, which renews its lease, runs in this one.
-                await asyncio.to_thread(somebody.delete_network_interface, NetworkInterfaceId=interface)
+            await asyncio.to_thread(_give_back, site, others)
             await fleet.start((name, node) for name in numbered(f"{site.name}-q", 6))
             await eventually(fleet.unserved, seconds=60)
 
@@ -90,9 +88,16 @@ def _ec2(site: Site) -> Any:  # noqa: ANN401 - the SDK makes its methods at run 
     )
 
 
-def _take(site: Site, address: str) -> str:
-    made = _ec2(site).create_network_interface(SubnetId=site.subnet, PrivateIpAddress=address)
-    return str(made["NetworkInterface"]["NetworkInterfaceId"])
+def _take(site: Site, addresses: Iterable[str]) -> list[str]:
+    ec2 = _ec2(site)
+    made = [ec2.create_network_interface(SubnetId=site.subnet, PrivateIpAddress=address) for address in addresses]
+    return [str(answer["NetworkInterface"]["NetworkInterfaceId"]) for answer in made]
+
+
+def _give_back(site: Site, interfaces: Iterable[str]) -> None:
+    ec2 = _ec2(site)
+    for interface in interfaces:
+        ec2.delete_network_interface(NetworkInterfaceId=interface)
 
 
 async def _no_prefix(site: Site, node: str) -> str:

@@ -62,7 +62,7 @@ class ProviderDriver(Protocol):
 
         Repeated with the same token it carries on with what the first call made. ``Exhausted`` and ``NoPrefix`` name
         the subnet: nothing was made. ``LimitReached('instance')``, ``Busy`` because another interface has one of the
-        named addresses: what was made has been deleted again.
+        named addresses: what was made has been deleted again. An error that is ``unfinished``: it is still there.
         """
         ...
 

@@ -19,7 +19,11 @@ from underlay.core.errors import UnderlayError
 
 
 class CloudError(UnderlayError):
-    """``code`` is the cloud's own; ``operation`` the API action."""
+    """``code`` is the cloud's own; ``operation`` the API action. ``unfinished``: part of what the verb does has
+    happened and stays, and the same request, repeated, goes on from there.
+    """
+
+    unfinished: bool = False
 
     def __init__(self, *, provider: str, operation: str, code: str, message: str, request_id: str = "") -> None:
         self.provider = provider

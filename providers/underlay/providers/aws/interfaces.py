@@ -6,7 +6,8 @@ what is there rather than remember what they did, and take a NotFound or an old 
 lag.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 
@@ -43,16 +44,18 @@ async def create(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> NetworkInter
     except (LimitReached, NotFound, Denied, Rejected, _AddressTaken):
         # A definite refusal: nothing would ever use what was made. Should this delete fail, its error goes to the
         # caller, whose next attempt with the same token comes here again.
-        await delete(ec2, clock, made)
+        with _unfinished():
+            await delete(ec2, clock, made)
         raise
-    eni = await _in_use(ec2, clock, made, want.instance)
-    if eni.attachment is not None and not eni.attachment.delete_on_termination:
-        await ec2.call(
-            "ModifyNetworkInterfaceAttribute",
-            convert.Nothing,
-            NetworkInterfaceId=made,
-            Attachment={"AttachmentId": eni.attachment.attachment_id, "DeleteOnTermination": True},
-        )
+    with _unfinished():
+        eni = await _in_use(ec2, clock, made, want.instance)
+        if eni.attachment is not None and not eni.attachment.delete_on_termination:
+            await ec2.call(
+                "ModifyNetworkInterfaceAttribute",
+                convert.Nothing,
+                NetworkInterfaceId=made,
+                Attachment={"AttachmentId": eni.attachment.attachment_id, "DeleteOnTermination": True},
+            )
     seen = convert.interface(eni)
     return replace(seen, addresses=seen.addresses | later)
 
@@ -75,6 +78,16 @@ async def delete(ec2: Ec2, clock: Clock, interface: str) -> None:
             detached.add(eni.attachment.attachment_id)
             await _detach(ec2, eni.attachment.attachment_id)
     raise _still_changing("DeleteNetworkInterface", interface, "detached")
+
+
+@contextmanager
+def _unfinished() -> Iterator[None]:
+    """Whatever is refused in here, such as all of it when credentials end, leaves the interface where it is."""
+    try:
+        yield
+    except CloudError as error:
+        error.unfinished = True
+        raise
 
 
 class _AddressTaken(Busy):
