@@ -45,6 +45,8 @@ async def immortal(site: Site, settings: Settings, crash: CrashAt) -> AsyncItera
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(run())
-        yield
-        stopping = True
-        await end(task)
+        try:
+            yield
+        finally:
+            stopping = True
+            await end(task)

@@ -19,13 +19,16 @@ async def whole_life(site: Site, api: Api, mode: Mode, *, seconds: float = 60) -
                 await fleet.start((pod, node) for pod in pods[:count])
                 await fleet.stop(pods[count:])
                 await fleet.settled(seconds=seconds)
-            await _emptied(fleet, node)
+            # With prefixes readings agree before the last step is made: a node may have more than it aims at.
+            await eventually(lambda: _unemptied(fleet, node), seconds=seconds)
         site.terminate(node)
         await site.client.delete(Node, node)
         await eventually(lambda: site.pools(node))
         await eventually(lambda: site.network(node))
 
 
-async def _emptied(fleet: Fleet, node: str) -> None:
-    """The interfaces that were made for many are gone again."""
-    assert len((await fleet.reading()).cloud(node)) == 1
+async def _unemptied(fleet: Fleet, node: str) -> str:
+    """The interfaces that were made for many must be gone again, and nothing be under way."""
+    reading = await fleet.reading()
+    left = len(reading.cloud(node)) - 1
+    return f"{left} interfaces are left" if left else "; ".join(reading.differences())
