@@ -85,7 +85,8 @@ class Fleet:
             finally:
                 for task in tasks:
                     await end(task)
-        assert [problem for agent in agents.values() for problem in agent.problems] == []
+        problems = [problem for agent in agents.values() for problem in agent.problems]
+        assert problems == [], problems
         assert self.ownership.problems == []
 
     async def clean(self) -> None:
