@@ -1,7 +1,7 @@
 """The shell round ``reconcile.pools`` and ``fences``: a node's SpiderIPPools and what is on its way out of them."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from secrets import token_hex
 
@@ -24,7 +24,7 @@ from underlay.operator.lanes import Lane
 from underlay.operator.nodework import NodeWork
 from underlay.operator.reconcile import fences
 from underlay.operator.reconcile import pools as shapes
-from underlay.operator.records import Records
+from underlay.operator.records import Records, StolenRecord
 from underlay.operator.steps import WarmStep
 
 
@@ -66,13 +66,15 @@ class NodePools:
         todo = shapes.writes(wanted, self.of(work.name))
         if todo.create or todo.reshape or todo.delete:
             self._step(WarmStep.POOL_WRITING)
+        if todo.create or todo.delete:
+            await self._records.confirm(network)
         for pool in todo.create:
             with contextlib.suppress(kube_errors.AlreadyExists):
                 await self._client.create(pool)
             self._step(WarmStep.POOL_CREATED)
         for pool in todo.reshape:
-            ips = pool.spec.ips
-            await update(self._client, SpiderIPPool, pool.metadata.name, partial(shapes.reshaped, ips=ips))
+            if (seen := await self._live(pool.metadata.name)) is not None:
+                await self._reshape(work, seen, partial(shapes.reshaped, ips=pool.spec.ips))
             self._step(WarmStep.POOL_RESHAPED)
         for pool in todo.delete:
             await self.delete(pool)
@@ -142,7 +144,7 @@ class NodePools:
                 closed[answer.release.id] = (pool.metadata.generation or 0) if pool else 0
             elif answer in ripe:
                 self._step(WarmStep.RELEASE_SHRINKING)
-                pool = await self._shrink(pool, answer.fenced)
+                pool = await self._shrink(work, pool, answer.fenced)
                 self._step(WarmStep.RELEASE_SHRUNK)
                 closed[answer.release.id] = (pool.metadata.generation or 0) if pool else 0
                 carried.append(answer)
@@ -157,12 +159,29 @@ class NodePools:
         except kube_errors.NotFound:
             return None
 
-    async def _shrink(self, pool: SpiderIPPool | None, fenced: frozenset[IPAddress]) -> SpiderIPPool | None:
+    async def _shrink(
+        self, work: NodeWork, pool: SpiderIPPool | None, fenced: frozenset[IPAddress]
+    ) -> SpiderIPPool | None:
         if pool is None or not any(address in shapes.addresses(pool) for address in fenced):
             return pool
-        return await update(
-            self._client, SpiderIPPool, pool.metadata.name, lambda live: shapes.without(live, fenced), start=pool
-        )
+        return await self._reshape(work, pool, lambda live: shapes.without(live, fenced))
+
+    async def _reshape(
+        self, work: NodeWork, seen: SpiderIPPool, change: Callable[[SpiderIPPool], SpiderIPPool | None]
+    ) -> SpiderIPPool:
+        """``change`` of a pool, only while its spec is as ``seen`` and, read after that, the node's record as we know
+        it: a leader that was stalled must not take addresses from pods that a later one has served.
+        """
+        await self._records.confirm(work.memory.network)
+
+        def decided(live: SpiderIPPool) -> SpiderIPPool | None:
+            if live.metadata.generation != seen.metadata.generation:
+                raise StolenRecord(
+                    409, "Conflict", f"SpiderIPPool {seen.metadata.name} was written by another operator"
+                )
+            return change(live)
+
+        return await update(self._client, SpiderIPPool, seen.metadata.name, decided, start=seen)
 
     async def _unassign(self, work: NodeWork, fenced: frozenset[IPAddress]) -> None:
         """Addresses, and prefixes all of whose addresses are fenced; one call for each interface."""

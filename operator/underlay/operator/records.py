@@ -26,6 +26,10 @@ class StolenRecord(kube_errors.KubeError):
     """Another operator wrote our part of the object: this one no longer leads, or lags behind itself."""
 
 
+class LostRecord(kube_errors.KubeError):
+    """The object has vanished: it is to be made again, of what is known of the machine."""
+
+
 class Records:
     """The agent writes the same objects, so a conflict is ordinary: it is retried unless our own part changed."""
 
@@ -95,6 +99,16 @@ class Records:
         raise kube_errors.Conflict(
             409, "Conflict", f"SpiderNodeNetwork {network.metadata.name} changes faster than it can be written"
         )
+
+    async def confirm(self, network: SpiderNodeNetwork) -> None:
+        """Raises ``StolenRecord`` unless our part of the object is what we know: decisions that rest on it are ours.
+        ``LostRecord``: it is not there.
+        """
+        try:
+            await self._again(network)
+        except kube_errors.NotFound as error:
+            name = network.metadata.name
+            raise LostRecord(404, "NotFound", f"SpiderNodeNetwork {name} has vanished") from error
 
     async def _again(self, network: SpiderNodeNetwork) -> SpiderNodeNetwork:
         live = await self._client.get(SpiderNodeNetwork, network.metadata.name)

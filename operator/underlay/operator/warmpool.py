@@ -47,7 +47,7 @@ from underlay.operator.providers import Provider, Providers
 from underlay.operator.reconcile import fences, retiring
 from underlay.operator.reconcile.demand import Need, need
 from underlay.operator.reconcile.subnets import fitting
-from underlay.operator.records import Records
+from underlay.operator.records import LostRecord, Records
 from underlay.operator.scarcity import Scarcity
 from underlay.operator.settings import Settings
 from underlay.operator.troubles import Troubles
@@ -201,7 +201,10 @@ class WarmPool:
             try:
                 await self.round(name)
             except (kube_errors.KubeError, LeaseNotHeld) as error:
-                self._memories.forget(name)
+                if isinstance(error, LostRecord):
+                    self._memories.lost(name)
+                else:
+                    self._memories.forget(name)
                 self._log.warning("node.round-abandoned", node=name, error=str(error))
                 self._queue.add_after(name, _REREAD_SECONDS)
             finally:

@@ -31,7 +31,7 @@ _ATTACHED = f"{WarmStep.ANSWERED}:AttachNetworkInterface"
 READS = ("Describe", "Get")
 
 
-@pytest.mark.parametrize("mode", cases("prefix"))
+@pytest.mark.parametrize("mode", cases("secondary"))
 async def test_a_leader_killed_in_flight_is_followed_by_the_next(
     mode: Mode, client: KubeClient, apiserver: "ApiServer", api: Api, tmp_path: Path
 ) -> None:
