@@ -659,11 +659,11 @@ class TestProperties:
     @given(node_views())
     def test_growth_settles_at_once(self, seen: NodeView) -> None:
         """Once all of a plan is done, the next one asks for nothing more, unless calls are bounded by what blocks
-        there may be.
+        there may be, or a release is under way whose end makes room.
         """
         after = plan(carried_out(seen, plan(seen)))
 
-        assert growth(after) == [] or seen.whole_blocks
+        assert growth(after) == [] or seen.whole_blocks or seen.leaving
 
     @given(node_views())
     def test_demand_that_rises_is_met_at_once(self, seen: NodeView) -> None:

@@ -48,7 +48,8 @@ LONG = Counts(calls=5000, faults=500, every=True, machines=3, nodes=12, minutes=
 
 
 @pytest.mark.parametrize(
-    "counts", [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.soak)]
+    "counts",
+    [pytest.param(SHORT, id="short", marks=pytest.mark.soak), pytest.param(LONG, id="long", marks=pytest.mark.soak)],
 )
 async def test_whatever_happens_all_readings_agree_in_the_end(
     counts: Counts, tmp_path: Path, record_property: Callable[[str, object], None]
