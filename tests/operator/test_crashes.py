@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.filterwarnings("ignore:unclosed
 PER_CALL = (WarmStep.SENDING, WarmStep.ANSWERED)
 STEPS = tuple(step.value for step in WarmStep if step not in PER_CALL)
 LABELS = (*STEPS, *(f"{step}:{operation}" for operation in sorted(WRITES & SENT) for step in PER_CALL))
-OFTEN = tuple(mode for mode in MODES if mode.name in ("secondary", "dual"))
-"""Together these send every write; what other modes do beside is left to the long counts."""
+OFTEN = tuple(mode for mode in MODES if mode.name == "dual")
+"""Sends what the others send; they are left to the long counts."""
 STORIES = 9
 """So many lives of a node take all crashes between them."""
 AT_ONCE = 9
