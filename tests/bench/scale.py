@@ -48,6 +48,8 @@ async def measure(folder: Path, say: Say, *, nodes: int = NODES, pods: int = POD
         found = {"nodes": float(nodes), "pods": float(pods), "machine_load": os.getloadavg()[0]}
         found |= {f"adoption_{key}": value for key, value in (await _adopt(site, say, nodes, each)).items()}
         await _hold(site, cluster, say)
+        say("waiting until the operator has told of it")
+        await site.quiet(within_seconds=300)
         await site.stop_operator()
         say(f"starting the operator, which sees {pods} pods")
         offset, began = site.audit_log.stat().st_size, time.time()
