@@ -24,6 +24,7 @@ from underlay.core.kube.client import KubeClient, Listing
 from underlay.core.kube.events import Recorder
 from underlay.operator.collector import Collector
 from underlay.operator.gate import SteppedGate
+from underlay.operator.knownsubnets import KnownSubnets
 from underlay.operator.providers import Provider, Providers
 
 AGE = 600
@@ -95,7 +96,8 @@ class Stage:
             checkpoint=lambda _: None,
             changed=lambda: None,
         )
-        self._providers = (Provider(value=value, gate=gate, driver=cast("ProviderDriver", self)),)
+        subnets = KnownSubnets(clock=self.clock, seconds=60, changed=lambda: None)
+        self._providers = (Provider(value=value, gate=gate, subnets=subnets, driver=cast("ProviderDriver", self)),)
         collector = Collector(
             client=cast("KubeClient", self),
             clock=self.clock,

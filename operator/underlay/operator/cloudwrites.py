@@ -111,7 +111,7 @@ class CloudWrites:
     async def report(self, work: NodeWork, intents_now: list[Intent], limits: Limits | None = None) -> None:
         """Writes the operator's part of the status, if it changed."""
         memory, instance = work.memory, work.known.instance
-        subnets = await self._providers.subnets_of(work.provider, instance)
+        subnets = await work.provider.subnets.of(work.driver, instance)
         had, fixed = operator_part(memory.network), self._listing.of(work)
         conditions = had.conditions
         if memory.plan is not None and memory.need is not None:
@@ -183,10 +183,10 @@ class CloudWrites:
         before = {interface.id: interface for interface in work.known.instance.interfaces}
         if write.created is not None:
             taken = 1 + _ipv4(items.of_interface(write.created))
-            self._providers.took(work.provider, write.created.subnet, taken)
+            work.provider.subnets.took(write.created.subnet, taken)
         elif (interface := before.get(write.interface)) is not None:
             gone = 1 + _ipv4(items.of_interface(interface)) if write.deleted else _ipv4(write.removed)
-            self._providers.took(work.provider, interface.subnet, _ipv4(write.added) - gone)
+            work.provider.subnets.took(interface.subnet, _ipv4(write.added) - gone)
 
     async def _cloud_write(self, work: NodeWork, intent: Intent) -> OwnWrite:
         now = self._clock.monotonic

@@ -195,9 +195,9 @@ async def lead(
             if network.status and network.status.demand
         ],
         subnets=lambda: [
-            SubnetState(provider.name, subnet.id, subnet.free, provider.pressures.get(subnet.id, Pressure.NORMAL))
+            SubnetState(provider.name, id_, subnet.free, provider.subnets.pressures.get(id_, Pressure.NORMAL))
             for provider in providers.all()
-            for subnet in list(provider.subnets.values())
+            for id_, subnet in list(provider.subnets.by_id.items())
         ],
     )
     providers.subscribe(pool.all_dirty)

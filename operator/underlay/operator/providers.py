@@ -14,38 +14,23 @@ from underlay.core.api.selectors import selects
 from underlay.core.cloud.breaker import ANNOTATION as BREAKER_ANNOTATION
 from underlay.core.cloud.breaker import Level, parse
 from underlay.core.cloud.driver import ProviderDriver
-from underlay.core.cloud.errors import CloudError, Exhausted, Unavailable
-from underlay.core.cloud.model import Instance, Owner, Subnet, SubnetQuery
-from underlay.core.cloud.planning.pressure import Pressure
+from underlay.core.cloud.errors import CloudError, Unavailable
+from underlay.core.cloud.model import Owner, SubnetQuery
 from underlay.core.cloud.registry import ProviderSettings, load
 from underlay.core.errors import InvalidInput, UnderlayError
 from underlay.core.identity import SubnetId
 from underlay.core.kube.client import KubeClient
 from underlay.core.runtime.clock import Clock
-from underlay.core.runtime.sharing import SingleFlight
 from underlay.operator import credentials
 from underlay.operator.gate import SteppedGate
-from underlay.operator.reconcile import subnets as subnet_choice
+from underlay.operator.knownsubnets import KnownSubnets
 from underlay.operator.reconcile import support
 from underlay.operator.reconcile.advice import Advice, SecretUnreadable, advise
 from underlay.operator.reconcile.reservations import Reserved
 
-_NO_PREFIX_SHARE = 5
-"""How much longer than an exhausted subnet one without whole blocks is left alone: addresses come back one by one."""
 # A person waits for the condition; whatever takes longer is told as unreachable and tried again.
 _PROBE_SECONDS = 4.0
 _SHORTEST_PROBE_SECONDS = 1.5
-
-_Question = tuple[tuple[SubnetId, ...], str, str]
-"""About subnets, to one provider: ids, network, zone. The tags asked for are the provider's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class FewBlocks:
-    """A subnet that had no whole blocks for a call: until when no more than ``most`` are asked for with one call."""
-
-    until: float
-    most: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,17 +42,12 @@ class Provider:
 
     value: SpiderNetworkProvider
     gate: SteppedGate
+    subnets: KnownSubnets
     driver: ProviderDriver | None = None
     credentials: Mapping[str, str] | None = field(default=None, repr=False)
     problem: Advice | None = None
     unread: Advice | None = None
-    subnets: dict[SubnetId, Subnet] = field(default_factory=dict)
-    subnets_read: dict[_Question, float] = field(default_factory=dict)
-    blocked_until: dict[SubnetId, float] = field(default_factory=dict)
-    prefixes: dict[SubnetId, FewBlocks] = field(default_factory=dict)
-    pressures: dict[SubnetId, Pressure] = field(default_factory=dict)
     returning: str = ""
-    reading: SingleFlight[_Question, None] = field(default_factory=SingleFlight)
     reserved: Reserved | None = None
 
     @property
@@ -100,9 +80,8 @@ class Providers:
 
     ``changed`` is called with a provider's name when something to report changed, subscribers when nodes may be served
     differently; ``networks_of`` gives the nodes of a provider. Providers of one account and region share their gate,
-    which counts under the name of the first. An exhausted subnet is left alone for ``subnet_seconds``, no free count is
-    older. Loading spans calls, so each load is of what was wanted when it began, and is thrown away if that has
-    changed.
+    which counts under the name of the first; ``subnet_seconds`` is of ``KnownSubnets``. Loading spans calls, so each
+    load is of what was wanted when it began, and is thrown away if that has changed.
     """
 
     def __init__(
@@ -237,7 +216,8 @@ class Providers:
 
     async def _load(self, value: SpiderNetworkProvider) -> None:
         name = value.metadata.name
-        provider = Provider(value=value, gate=self._gate(value))
+        known = KnownSubnets(clock=self._clock, seconds=self._subnet_seconds, changed=lambda: self._changed(name))
+        provider = Provider(value=value, gate=self._gate(value), subnets=known)
         self._hold(provider.gate)
         began = self._clock.monotonic()
         try:
@@ -277,13 +257,9 @@ class Providers:
             await provider.driver.close()
         if provider is not None:
             self._hold(provider.gate)
+        needed = set(map(_account, self._wanted.values()))
+        self._gates = {account: gate for account, gate in self._gates.items() if account in needed}
         self._served()
-
-    def took(self, provider: Provider, subnet: SubnetId, count: int) -> None:
-        """``count`` addresses of a subnet went to (or, negative, came from) an interface of ours."""
-        if (known := provider.subnets.get(subnet)) is not None and known.free is not None:
-            provider.subnets[subnet] = replace(known, free=max(known.free - count, 0))
-        self._changed(provider.name)
 
     async def _probe(self, provider: Provider, *, seconds: float) -> None:
         """One read that fails where credentials, region, endpoint or subnets are wrong."""
@@ -294,7 +270,7 @@ class Providers:
             async with asyncio.timeout(max(seconds, _SHORTEST_PROBE_SECONDS)):
                 if selector.ids:
                     asked = SubnetQuery(ids=tuple(SubnetId(id_) for id_ in selector.ids), tags={})
-                    await self._read_subnets(provider, asked)
+                    await provider.subnets.read(provider.driver, asked)
                 else:
                     await provider.driver.owned(Owner(cluster=self._cluster))
             provider.problem = None
@@ -308,62 +284,6 @@ class Providers:
         if (problem := provider.problem) is not None and problem != before:
             self._log.warning("provider.unusable", provider=provider.name, reason=problem.reason, error=problem.message)
 
-    async def candidates(self, provider: Provider, instance: Instance) -> tuple[Subnet, ...]:
-        """Subnets a new interface of ``instance`` may be made in, best first."""
-        selector, now = provider.value.spec.subnets, self._clock.monotonic()
-        asked = subnet_choice.query(selector, instance)
-        if now - provider.subnets_read.get(_question(asked), float("-inf")) > self._subnet_seconds:
-            await self._read_subnets(provider, asked, lambda subnet: subnet_choice.fits(subnet, selector, instance))
-        fitting = subnet_choice.fitting(provider.subnets.values(), selector, instance)
-        return subnet_choice.candidates(fitting, selector, instance, provider.blocked_until, now)
-
-    async def subnets_of(self, provider: Provider, instance: Instance) -> Mapping[SubnetId, Subnet]:
-        """The subnets of the instance's interfaces."""
-        missing = {interface.subnet for interface in instance.interfaces} - provider.subnets.keys()
-        if missing:
-            await self._read_subnets(provider, SubnetQuery(ids=tuple(sorted(missing)), tags={}))
-        return provider.subnets
-
-    def block(self, provider: Provider, error: Exhausted) -> None:
-        """Nothing is asked of an exhausted subnet for a while, by any node."""
-        provider.blocked_until[SubnetId(error.subnet)] = self._clock.monotonic() + self._subnet_seconds
-        provider.subnets_read.clear()
-        self._changed(provider.name)
-
-    def few_blocks(self, provider: Provider, subnet: SubnetId, asked: int) -> None:
-        """It had not ``asked`` whole blocks: half as many may be there. After a while there may be more."""
-        until = self._clock.monotonic() + _NO_PREFIX_SHARE * self._subnet_seconds
-        provider.prefixes[subnet] = FewBlocks(until, asked // 2)
-        self._changed(provider.name)
-
-    def whole_blocks(self, provider: Provider) -> Mapping[SubnetId, int]:
-        """How many prefixes a call may ask for, where that is bounded now."""
-        now = self._clock.monotonic()
-        return {subnet: few.most for subnet, few in provider.prefixes.items() if few.until > now}
-
-    def blocks_expire(self, provider: Provider) -> float | None:
-        """Seconds until more prefixes may be asked for somewhere; None where nothing holds back any."""
-        now = self._clock.monotonic()
-        return min((few.until - now for few in provider.prefixes.values() if few.until > now), default=None)
-
-    async def _read_subnets(
-        self, provider: Provider, asked: SubnetQuery, meant: Callable[[Subnet], bool] = lambda _: True
-    ) -> None:
-        """Many nodes need the same answer at the same time: they share it. It keeps subnets that are ``meant``, and
-        renews those that were.
-        """
-        if (driver := provider.driver) is None:
-            return
-
-        async def read() -> None:
-            for subnet in await driver.subnets(asked):
-                if subnet.id in provider.subnets or meant(subnet):
-                    provider.subnets[subnet.id] = subnet
-            provider.subnets_read[_question(asked)] = self._clock.monotonic()
-            self._changed(provider.name)
-
-        await provider.reading.get(_question(asked), read)
-
     def _report(self, provider: Provider) -> None:
         self._changed(provider.name)
         self._served()
@@ -373,12 +293,7 @@ class Providers:
             callback()
 
     def _gate(self, value: SpiderNetworkProvider) -> SteppedGate:
-        spec, secret, role = value.spec, value.spec.credentials_secret_ref, value.spec.assume_role
-        account = (
-            *(spec.driver, spec.region, spec.endpoint),
-            f"{secret.namespace}/{secret.name}" if secret else "",
-            *((role.role, role.external_id, role.endpoint) if role else ()),
-        )
+        account = _account(value)
         if account not in self._gates:
             self._gates[account] = self._make_gate(value.metadata.name, lambda: self._told(account))
         return self._gates[account]
@@ -404,8 +319,14 @@ class Providers:
                 self._changed(provider.name)
 
 
-def _question(asked: SubnetQuery) -> _Question:
-    return asked.ids, asked.network, asked.zone
+def _account(value: SpiderNetworkProvider) -> tuple[str, ...]:
+    """What calls are counted under at the cloud, as far as the object tells."""
+    spec, secret, role = value.spec, value.spec.credentials_secret_ref, value.spec.assume_role
+    return (
+        *(spec.driver, spec.region, spec.endpoint),
+        f"{secret.namespace}/{secret.name}" if secret else "",
+        *((role.role, role.external_id, role.endpoint) if role else ()),
+    )
 
 
 async def close_all(providers: Providers) -> None:

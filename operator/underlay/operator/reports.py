@@ -143,11 +143,11 @@ class Reports:
                 cidr=str(subnet.cidrs[0]),
                 zone=subnet.zone,
                 free=subnet.free,
-                blocked_until=self._time(provider.blocked_until.get(subnet.id), now),
+                blocked_until=self._time(provider.subnets.blocked_until.get(subnet.id), now),
                 no_prefix_until=self._time(_no_prefix_until(provider, subnet.id), now),
-                pressure=_PRESSURES[provider.pressures.get(subnet.id, Pressure.NORMAL)],
+                pressure=_PRESSURES[provider.subnets.pressures.get(subnet.id, Pressure.NORMAL)],
             )
-            for subnet in sorted(provider.subnets.values(), key=lambda item: item.id)
+            for subnet in sorted(provider.subnets.by_id.values(), key=lambda item: item.id)
         ]
         demands = [item.status.demand for item in networks if item.status and item.status.demand]
         free = outlook.free(subnets) if "ipv4" in provider.value.spec.addresses.families else None
@@ -179,7 +179,7 @@ class Reports:
             had = set_condition(had, "Ready", "False", problem.reason, problem.message, now, generation)
         if provider.returning:
             had = set_condition(had, RETURNED, "False", "Returning", provider.returning, now, generation)
-        had = egress.told(had, provider.value.spec, provider.subnets.values(), now=now, generation=generation)
+        had = egress.told(had, provider.value.spec, provider.subnets.by_id.values(), now=now, generation=generation)
         if (reserved := provider.reserved) is not None:
             had = set_condition(had, RESERVED, reserved.status, reserved.reason, reserved.message, now, generation)
         if level or any(condition.type == BREAKER for condition in had):
@@ -206,5 +206,5 @@ class Reports:
 
 
 def _no_prefix_until(provider: Provider, subnet: SubnetId) -> float | None:
-    few = provider.prefixes.get(subnet)
+    few = provider.subnets.few.get(subnet)
     return few.until if few is not None and few.most == 0 else None

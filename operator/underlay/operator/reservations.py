@@ -61,7 +61,7 @@ class Reservations:
         if provider.driver is None or not self._concerned(provider):
             return ()
         asked = {} if _leaves(provider) else decide.parse(provider.value.spec.subnets.reservations)
-        wishes, homeless = decide.place(asked, provider.subnets.values())
+        wishes, homeless = decide.place(asked, provider.subnets.by_id.values())
         spared = set(homeless)
         for other in self._providers.sharing(provider):
             spared |= decide.parse(other.value.spec.subnets.reservations).keys()
@@ -106,7 +106,7 @@ class Reservations:
 def _told(provider: Provider, homeless: tuple[str, ...]) -> Reserved:
     asked = provider.value.spec.subnets.reservations
     if homeless:
-        known = ", ".join(sorted(provider.subnets)) or "none yet, since no node of the provider was seen"
+        known = ", ".join(sorted(provider.subnets.by_id)) or "none yet, since no node of the provider was seen"
         text = f"{', '.join(homeless)} lies in no subnet of the provider (known: {known}). To do: correct the block."
         return Reserved("False", "NoSubnet", text)
     if asked:
@@ -117,7 +117,7 @@ def _told(provider: Provider, homeless: tuple[str, ...]) -> Reserved:
 def _subnets(provider: Provider) -> set[SubnetId]:
     """Also those of before this process."""
     status = provider.value.status
-    return set(provider.subnets) | {SubnetId(item.id) for item in (status.subnets if status else [])}
+    return set(provider.subnets.by_id) | {SubnetId(item.id) for item in (status.subnets if status else [])}
 
 
 def _leaves(provider: Provider) -> bool:

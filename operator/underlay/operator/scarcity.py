@@ -43,19 +43,19 @@ class Scarcity:
         self._homes.pop(node, None)
 
     def judge(self, provider: Provider) -> None:
-        """Sets ``provider.pressures``."""
-        now = self._clock.monotonic()
-        for subnet in provider.subnets.values():
-            nodes, before = self._nodes.get(subnet.id, set()), provider.pressures.get(subnet.id, Pressure.NORMAL)
+        """Sets ``provider.subnets.pressures``."""
+        now, known = self._clock.monotonic(), provider.subnets
+        for subnet in known.by_id.values():
+            nodes, before = self._nodes.get(subnet.id, set()), known.pressures.get(subnet.id, Pressure.NORMAL)
             found = pressure(
                 subnet,
                 before,
-                blocked=provider.blocked_until.get(subnet.id, now) > now,
+                blocked=known.blocked_until.get(subnet.id, now) > now,
                 lacking=bool(self._lacking.get(subnet.id)),
                 nodes=len(nodes),
             )
             if found is not before:
-                provider.pressures[subnet.id] = found
+                known.pressures[subnet.id] = found
                 self._log.info(
                     "subnet.pressure-changed", provider=provider.name, subnet=subnet.id, pressure=found.name.lower()
                 )

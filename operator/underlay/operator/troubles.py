@@ -37,12 +37,12 @@ class Troubles:
         before, memory.trouble = memory.trouble, advise(error)
         memory.failures += 1
         if isinstance(error, Exhausted):
-            self._providers.block(work.provider, error)
+            work.provider.subnets.block(error)
         if before is None or before.reason != memory.trouble.reason:
             self._log.warning("node.in-trouble", node=name, reason=memory.trouble.reason, error=str(error))
             self._recorder.event(reference(work.node), "Warning", memory.trouble.reason, memory.trouble.message)
         known = memory.known.instance.interfaces if memory.known else ()
-        if not known or {interface.subnet for interface in known} - work.provider.subnets.keys():
+        if not known or {interface.subnet for interface in known} - work.provider.subnets.by_id.keys():
             memory.network = await self._records.write_status(
                 memory.network,
                 render.unreadable(operator_part(memory.network), memory.trouble, rfc3339(self._clock.now())),

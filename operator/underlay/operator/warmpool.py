@@ -267,7 +267,7 @@ class WarmPool:
             self._queue.add_after(work.name, max(again, self._reread))
         if memory.known is None:
             return False
-        await self._providers.subnets_of(work.provider, work.known.instance)
+        await work.provider.subnets.of(work.driver, work.known.instance)
         if pending := work.intents:
             settled = await self._recover(work, pending[0])
             if settled:
@@ -334,7 +334,7 @@ class WarmPool:
         memory = work.memory
         if memory.fixed.look_again is not None:
             self._queue.add_after(work.name, memory.fixed.look_again)
-        if (wait := self._providers.blocks_expire(work.provider)) is not None:
+        if (wait := work.provider.subnets.blocks_expire()) is not None:
             self._queue.add_after(work.name, wait)
         if memory.surplus_since is not None:
             delay = work.provider.value.spec.addresses.release_delay_seconds
@@ -343,7 +343,8 @@ class WarmPool:
 
     async def _view(self, work: NodeWork, limits: Limits, needed: Need) -> NodeView:
         memory, spec = work.memory, work.provider.value.spec
-        interfaces, addresses, pressures = spec.interfaces, spec.addresses, work.provider.pressures
+        known, interfaces, addresses = work.provider.subnets, spec.interfaces, spec.addresses
+        pressures, offered = known.pressures, await known.candidates(work.driver, spec.subnets, work.known.instance)
         if work.retiring:
             interfaces, addresses = retiring.interfaces(interfaces), retiring.addresses(addresses)
             # Nothing idle is kept for anybody.
@@ -355,13 +356,13 @@ class WarmPool:
             cluster=self._cluster,
             interface_policy=interfaces,
             addresses=addresses,
-            subnets=self._fixed.growable(await self._providers.candidates(work.provider, work.known.instance)),
+            subnets=self._fixed.growable(offered),
             pods=needed.pods,
             cooling=work.cooling,
             held=needed.held,
-            homes=work.provider.subnets,
+            homes=known.by_id,
             pressures=pressures,
-            whole_blocks=self._providers.whole_blocks(work.provider),
+            whole_blocks=known.whole_blocks(),
             leaving=fences.leaving(memory.network.spec, work.answered),
             asking=any(release.id not in work.answered for release in memory.network.spec.release),
             appeared=frozenset(work.known.appeared),
@@ -400,7 +401,7 @@ class WarmPool:
         wanted = {action.kind: action.count} if isinstance(action, Assign) else wanted
         if not isinstance(error, NoPrefix | Exhausted) or not (asked := wanted.get(Kind.IPV4_PREFIX, 0)):
             return False
-        self._providers.few_blocks(work.provider, SubnetId(error.subnet), asked)
+        work.provider.subnets.few_blocks(SubnetId(error.subnet), asked)
         self._log.info("subnet.few-blocks", node=work.name, subnet=error.subnet, asked=asked)
         return True
 
@@ -410,7 +411,7 @@ class WarmPool:
         homes = {interface.subnet for interface in instance.interfaces}
         lacking: set[SubnetId] = set()
         if need and decided.usable < need.pods and decided.lack and decided.shortage.startswith("subnet:"):
-            offered = fitting(provider.subnets.values(), provider.value.spec.subnets, instance)
+            offered = fitting(provider.subnets.by_id.values(), provider.value.spec.subnets, instance)
             lacking = homes | {subnet.id for subnet in offered if subnet.zone == instance.zone}
         self._scarcity.tell(work.name, homes, lacking)
         self._scarcity.judge(provider)

@@ -41,7 +41,7 @@ class ReservedPools:
 
     async def _settle(self, provider: Provider) -> None:
         try:
-            wanted = decide.wanted(provider.value, provider.subnets)
+            wanted = decide.wanted(provider.value, provider.subnets.by_id)
         except InvalidInput:
             return  # condition Reserved tells
         todo = decide.changes(provider.value, wanted, list(self._view.store.items()))
