@@ -40,12 +40,10 @@ Send = Callable[[Channel, Sequence[Message]], list[Failure]]
 
 async def loop(count: int) -> Figures:
     """``count`` attachments each way, in groups whose namespaces are removed together."""
-    world = NodeWorld()
     try:
-        world.build()
-        return await _measure(world, count)
+        with NodeWorld.built() as world:
+            return await _measure(world, count)
     finally:
-        world.tear_down()
         await remove(_NAMES)
 
 

@@ -28,12 +28,8 @@ METADATA = ("169.254.169.254", "fd00:ec2::254", "169.254.170.2")
 
 @pytest.fixture
 def world() -> Iterator[NodeWorld]:
-    world = NodeWorld()
-    try:
-        world.build()
+    with NodeWorld.built() as world:
         yield world
-    finally:
-        world.tear_down()
 
 
 async def test_the_providers_field_reaches_the_nodes_kernel(

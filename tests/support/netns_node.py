@@ -8,12 +8,13 @@ pods     made one by one
 """
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -54,13 +55,29 @@ def run(*command: str, text: str | None = None) -> str:
 
 
 class NodeWorld:
-    """The namespaces of one test."""
+    """The namespaces of one test.
 
-    def __init__(self) -> None:
+    Without ``ipv6`` nothing changes in them but what a test does. With it the kernel gives every link that comes up
+    an address and routes, when it gets round to the link's carrier and again when duplicate detection has ended.
+    """
+
+    def __init__(self, *, ipv6: bool = True) -> None:
+        self._ipv6 = ipv6
         self._prefix = f"ut{os.getpid()}n{next(_numbers)}"
         self.host = f"{self._prefix}h"
         self.network = f"{self._prefix}w"
         self._made: list[str] = []
+
+    @classmethod
+    @contextlib.contextmanager
+    def built(cls, *, ipv6: bool = True) -> Iterator["NodeWorld"]:
+        """Host and network are there in the block, and nothing is after it."""
+        world = cls(ipv6=ipv6)
+        try:
+            world.build()
+            yield world
+        finally:
+            world.tear_down()
 
     def build(self) -> None:
         """Make host and network."""
@@ -136,6 +153,9 @@ class NodeWorld:
     def _add(self, name: str) -> None:
         run("ip", "netns", "add", name)
         self._made.append(name)
+        if not self._ipv6:
+            off = (f"net.ipv6.conf.{which}.disable_ipv6=1" for which in ("all", "default"))
+            self.execute(name, "sysctl", "-qw", *off)
 
 
 class Listener:

@@ -15,12 +15,8 @@ NODE = NodeFacts(addresses=(ip_address(NODE_ADDRESS),), service_cidrs=(ip_networ
 
 @pytest.fixture
 def world() -> Iterator[NodeWorld]:
-    world = NodeWorld()
-    try:
-        world.build()
+    with NodeWorld.built() as world:
         yield world
-    finally:
-        world.tear_down()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What an attachment refuses, and that nothing is left of it then."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -24,6 +24,13 @@ from underlay.core.errors import InvalidInput
 pytestmark = pytest.mark.netns
 
 Wanting = Callable[..., Want]
+
+
+@pytest.fixture
+def world() -> Iterator[NodeWorld]:
+    """One in which only an attachment changes anything, since whole states are compared."""
+    with NodeWorld.built(ipv6=False) as world:
+        yield world
 
 
 def everything(world: NodeWorld, *names: str) -> dict[str, object]:
