@@ -46,6 +46,8 @@ table ip proxy {{
 }}
 """
 
+DATAGRAM = struct.pack("!HHHH", 1000, 80, 8, 0)
+
 Wanting = Callable[..., Want]
 Way = Callable[[NodeWorld, str], Awaitable[object]]
 both_kinds = pytest.mark.parametrize("kind", ["macvlan", pytest.param("ipvlan", marks=pytest.mark.kernel)])
@@ -105,7 +107,7 @@ async def test_no_way_leads_to_the_nodes_metadata(
 
     world.execute(world.host, "nft", "delete", "table", "inet", "underlay_services")
     world.execute(world.host, "nft", "delete", "table", "netdev", "underlay_services")
-    host_takes = {"frame to the master"} if kind == "macvlan" else set()
+    host_takes = {"frame to the master", "tagged frame to the master"} if kind == "macvlan" else set()
     assert await arriving(world, pod, WAYS) == WAYS.keys() - host_takes
 
 
@@ -287,29 +289,50 @@ async def _spoofed(world: NodeWorld, pod: str) -> None:
         run("ip", "-n", pod, "addr", "del", NODE_ADDRESS, "dev", "eth0")
 
 
-async def _to_master(world: NodeWorld, pod: str) -> None:
+async def _to_master(world: NodeWorld, pod: str, tags: bytes = b"") -> None:
     """The node as router, by its MAC: an ipvlan slave's own, which the kernel hands to the host."""
-    await _framed(world, pod, world.show(world.host, "link", "show", MASTER)[0]["address"], 0x0800)
+    await _framed(world, pod, world.host, MASTER, _packet(), tags=tags)
 
 
 async def _lying(world: NodeWorld, pod: str) -> None:
     """A frame whose sender tells the kernel that it is no IP."""
-    await _framed(world, pod, world.show(world.network, "link", "show", "p1")[0]["address"], 0x88B5)
+    await _framed(world, pod, world.network, "p1", _packet(), protocol=0x88B5)
 
 
-async def _framed(world: NodeWorld, pod: str, to: str, protocol: int) -> None:
-    (own,) = (link["address"] for link in world.show(pod, "link", "show", "eth0"))
-    datagram = struct.pack("!HHHH", 1000, 80, 8, 0)
-    packet = struct.pack("!BBHHHBBH", 0x45, 0, 28, 1, 0, 64, socket.IPPROTO_UDP, 0)
-    packet += socket.inet_aton("10.0.1.10") + socket.inet_aton(METADATA)
-    packet = packet[:10] + struct.pack("!H", _checksum(packet)) + packet[12:]
-    frame = bytes.fromhex((to + own).replace(":", "")) + b"\x08\x00" + packet + datagram
+async def _tagged(world: NodeWorld, pod: str, *tags: int, packet: bytes | None = None) -> None:
+    """As of VLAN 0, which is no VLAN: the receiver takes the tags off."""
+    await _framed(world, pod, world.network, "p1", packet or _packet(), tags=_vlan_zero(*tags))
+
+
+async def _framed(
+    world: NodeWorld, pod: str, at: str, link: str, packet: bytes, *, tags: bytes = b"", protocol: int = 0x0800
+) -> None:
+    """To the MAC of a ``link`` in the namespace ``at``; ``protocol`` is what the sender tells the kernel."""
+    to, own = (world.show(where, "link", "show", name)[0]["address"] for where, name in ((at, link), (pod, "eth0")))
+    ethertype = b"\x86\xdd" if packet[0] >> 4 == 6 else b"\x08\x00"
+    frame = bytes.fromhex((to + own).replace(":", "")) + tags + ethertype + packet
 
     def send() -> None:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw, contextlib.suppress(OSError):
             raw.sendto(frame, ("eth0", protocol, 0, 0, frame[:6]))
 
     await inside(pod, send)
+
+
+def _vlan_zero(*ethertypes: int) -> bytes:
+    return b"".join(struct.pack("!HH", ethertype, 0) for ethertype in ethertypes)
+
+
+def _packet() -> bytes:
+    """An empty UDP datagram of the pod to the metadata service."""
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 28, 1, 0, 64, socket.IPPROTO_UDP, 0)
+    header += socket.inet_aton("10.0.1.10") + socket.inet_aton(METADATA)
+    return header[:10] + struct.pack("!H", _checksum(header)) + header[12:] + DATAGRAM
+
+
+def _packet6() -> bytes:
+    header = struct.pack("!IHBB", 6 << 28, len(DATAGRAM), socket.IPPROTO_UDP, 64)
+    return header + ip_address(POD6).packed + ip_address(METADATA6).packed + DATAGRAM
 
 
 WAYS: dict[str, Way] = {
@@ -327,10 +350,24 @@ WAYS: dict[str, Way] = {
     "bound to the slave, IPv6": lambda world, pod: _bound(world, pod, METADATA6),
     "from the node's address": _spoofed,
     "frame of another protocol": _lying,
+    "tagged frame": lambda world, pod: _tagged(world, pod, 0x8100),
+    "frame tagged twice, IPv6": lambda world, pod: _tagged(world, pod, 0x88A8, 0x8100, packet=_packet6()),
+    "frame tagged thrice": lambda world, pod: _tagged(world, pod, 0x8100, 0x8100, 0x8100),
     "frame to the master": _to_master,
+    "tagged frame to the master": lambda world, pod: _to_master(world, pod, _vlan_zero(0x8100)),
 }
 
-PAST_HOST = {name: WAYS[name] for name in ("on link", "on link, IPv6", "frame of another protocol")}
+PAST_HOST = {
+    name: WAYS[name]
+    for name in (
+        "on link",
+        "on link, IPv6",
+        "frame of another protocol",
+        "tagged frame",
+        "frame tagged twice, IPv6",
+        "frame tagged thrice",
+    )
+}
 
 
 async def arriving(world: NodeWorld, pod: str, ways: dict[str, Way]) -> set[str]:

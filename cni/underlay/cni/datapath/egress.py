@@ -10,7 +10,7 @@ from struct import Struct
 
 from underlay.cni.datapath.channel import Channel, Failure, Message, attribute
 from underlay.cni.datapath.model import OUR_GROUP, IPAddress
-from underlay.cni.datapath.withholding import DESTINATIONS, ETHERTYPES
+from underlay.cni.datapath.withholding import DESTINATIONS, ETHERTYPE, ETHERTYPES, MOST_TAGS, TAG_BYTES, TAGS
 
 _NEWQDISC, _NEWTFILTER, _DELTFILTER = 36, 44, 45
 _REQUEST, _REPLACE, _CREATE, _EXCL = 0x1, 0x100, 0x400, 0x200
@@ -52,24 +52,29 @@ def remove(channel: Channel, master: int) -> None:
 
 def program(services: Collection[IPAddress], mark: int) -> bytes:
     """Drops frames to ``services`` without the mark. Begins at the frame's first byte."""
-    code = [_word(_LOAD_WORD, _MARK), _word(_EQUAL, mark, 0, 1), _word(_RETURN, _PASS_ON), _word(_LOAD_HALF, 12)]
-    for family, ethertype in ETHERTYPES.items():
-        tests = [part for service in services if service.version == family for part in _test(service)]
-        tests.append(_word(_RETURN, _PASS_ON))
-        # A conditional jump reaches 255 instructions, the unconditional one any.
-        code += [_word(_EQUAL, ethertype, 1, 0), _word(_JUMP, len(tests)), *tests]
-    code.append(_word(_RETURN, _PASS_ON))
+    code = [_word(_LOAD_WORD, _MARK), _word(_EQUAL, mark, 0, 1), _word(_RETURN, _PASS_ON)]
+    for tags in range(MOST_TAGS + 1):
+        further = TAG_BYTES * tags
+        code.append(_word(_LOAD_HALF, ETHERTYPE + further))
+        for family, ethertype in ETHERTYPES.items():
+            tests = [part for service in services if service.version == family for part in _test(service, further)]
+            tests.append(_word(_RETURN, _PASS_ON))
+            # A conditional jump reaches 255 instructions, the unconditional one any.
+            code += [_word(_EQUAL, ethertype, 1, 0), _word(_JUMP, len(tests)), *tests]
+        code += [_word(_EQUAL, TAGS[0], 2, 0), _word(_EQUAL, TAGS[1], 1, 0), _word(_RETURN, _PASS_ON)]
+    code.append(_word(_RETURN, _DROP))
     return b"".join(code)
 
 
-def _test(service: IPAddress) -> list[bytes]:
+def _test(service: IPAddress, further: int) -> list[bytes]:
     """Drop if the destination is ``service``, else go on after this."""
     packed = service.packed
     words = [int.from_bytes(packed[at : at + 4], "big") for at in range(0, len(packed), 4)]
     code: list[bytes] = []
     for number, word in enumerate(words):
         left = 2 * (len(words) - number - 1) + 1
-        code += [_word(_LOAD_WORD, DESTINATIONS[service.version] + 4 * number), _word(_EQUAL, word, 0, left)]
+        at = DESTINATIONS[service.version] + further + 4 * number
+        code += [_word(_LOAD_WORD, at), _word(_EQUAL, word, 0, left)]
     return [*code, _word(_RETURN, _DROP)]
 
 

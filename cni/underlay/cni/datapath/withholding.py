@@ -8,10 +8,11 @@ host itself, and after destination NAT, so that a Service in between does not he
 does.
 
 ``netdev``, what a slave sends past the host: dropped as it leaves the master, where the slave's frames come by and no
-capability in the pod changes that. The frame itself is looked at, since a packet socket may lie about its protocol. The
-host's own packets leave by the same hook; they are told by a random mark, set after all routing and source NAT and only
-on packets to these services, and not by their source address, which a pod can write as well. The kernel clears a mark
-when an ipvlan slave sends; one of a macvlan slave would have to be guessed.
+capability in the pod changes that. The frame itself is looked at, since a packet socket may lie about its protocol, and
+past its VLAN tags: what receives it may take the tag of VLAN 0 off, as Linux does. The host's own packets leave by the
+same hook; they are told by a random mark, set after all routing and source NAT and only on packets to these services,
+and not by their source address, which a pod can write as well. The kernel clears a mark when an ipvlan slave sends; one
+of a macvlan slave would have to be guessed.
 
 Where the kernel has no such hook (before Linux 5.16) ``egress`` does the same with tc.
 """
@@ -23,9 +24,16 @@ from underlay.cni.datapath.model import OUR_GROUP, IPAddress
 
 TABLE = "underlay_services"
 
+ETHERTYPE = 12
+"""Where a frame says what it carries, in bytes."""
 ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 DESTINATIONS = {4: 30, 6: 38}
-"""Where an untagged Ethernet frame has its destination address, in bytes."""
+"""Where an untagged frame has its destination address, in bytes."""
+TAGS = (0x8100, 0x88A8)
+"""What stands in the place of the ethertype in a tagged frame (IEEE 802.1Q §9)."""
+TAG_BYTES = 4
+MOST_TAGS = 2
+"""Frames with more are dropped, wherever they go: nobody sends them (802.1ad has two)."""
 
 _AFTER_SOURCE_NAT = 200
 _PROTOCOLS = {4: "ip", 6: "ip6"}
@@ -54,26 +62,37 @@ def through_host(services: Collection[IPAddress], masters: Collection[str], mark
 def past_host(services: Collection[IPAddress], masters: Collection[str], mark: int) -> Commands:
     """The ``netdev`` table in place of any earlier one. Fails as a whole if one of ``masters`` is not there."""
     commands = [*nothing("netdev")[:2], {"add": {"table": _table("netdev")}}]
-    commands.append({"add": {"chain": {"family": "netdev", "table": TABLE, "name": "unmarked"}}})
-    commands += [
-        _rule(
-            "netdev",
-            "unmarked",
-            _equal(_frame(12, 2), ETHERTYPES[service.version]),
-            _equal(_frame(DESTINATIONS[service.version], len(service.packed)), f"0x{service.packed.hex()}"),
-            {"counter": None},
-            {"drop": None},
-            comment=str(service),
-        )
-        for service in sorted(services, key=lambda item: (item.version, int(item)))
-    ]
+    for tags in range(MOST_TAGS, -1, -1):
+        commands += _frames(services, tags)
     # One chain each: the JSON of nftables 1.0.6 knows no chain of several devices.
     for number, master in enumerate(sorted(masters)):
         chain = f"leaving{number}"
         commands.append(_chain("netdev", chain, "egress", 0, dev=master))
         unmarked = {"match": {"op": "!=", "left": {"meta": {"key": "mark"}}, "right": mark}}
-        commands.append(_rule("netdev", chain, unmarked, {"jump": {"target": "unmarked"}}, comment=master))
+        commands.append(_rule("netdev", chain, unmarked, {"jump": {"target": "tags0"}}, comment=master))
     return commands
+
+
+def _frames(services: Collection[IPAddress], tags: int) -> Commands:
+    """The chain for frames that have as many tags at least; the one for more must be there."""
+    chain, further = f"tags{tags}", TAG_BYTES * tags
+    more: dict[str, Any] = {"drop": None} if tags == MOST_TAGS else {"jump": {"target": f"tags{tags + 1}"}}
+    return [
+        {"add": {"chain": {"family": "netdev", "table": TABLE, "name": chain}}},
+        *(
+            _rule(
+                "netdev",
+                chain,
+                _equal(_frame(ETHERTYPE + further, 2), ETHERTYPES[service.version]),
+                _equal(_frame(DESTINATIONS[service.version] + further, len(service.packed)), _hex(service)),
+                {"counter": None},
+                {"drop": None},
+                comment=str(service),
+            )
+            for service in sorted(services, key=lambda item: (item.version, int(item)))
+        ),
+        *(_rule("netdev", chain, _equal(_frame(ETHERTYPE + further, 2), tag), more) for tag in TAGS),
+    ]
 
 
 def nothing(family: str) -> Commands:
@@ -102,6 +121,10 @@ def _equal(left: dict[str, Any], right: object) -> dict[str, Any]:
 def _frame(offset: int, size: int) -> dict[str, Any]:
     """A part of the Ethernet frame, in bytes."""
     return {"payload": {"base": "ll", "offset": offset * 8, "len": size * 8}}
+
+
+def _hex(address: IPAddress) -> str:
+    return f"0x{address.packed.hex()}"
 
 
 def _destinations(services: Collection[IPAddress]) -> list[dict[str, Any]]:
