@@ -388,16 +388,18 @@ def test_dry_run_only_says_that_it_would_work(account: Account, refusal: Refusal
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "code"),
+    ("path", "body", "told"),
     [
         ("/vpcs", {"cidr": "10.0.0.0/8"}, "InvalidVpc.Range"),
         ("/subnets", {"vpc": "vpc-0123456789abcdef0", "cidr": "10.0.9.0/24", "zone": "a"}, "InvalidVpcID.NotFound"),
         ("/instances", {"type": "t3.medium", "subnet": "subnet-0123456789abcdef0"}, "InvalidSubnetID.NotFound"),
         ("/vpcs", {}, "MissingParameter"),
-        ("/faults", {"operation": "X", "kind": "explode"}, "InvalidParameterValue"),
+        ("/faults", {"operation": "CreateTags", "kind": "explode"}, "InvalidParameterValue"),
+        ("/faults", {"operation": "AssignPrivateIPAddresses", "kind": "error"}, "AssignPrivateIPAddresses"),
+        ("/faults", {"operation": "CreateTags", "kind": "error", "times": 3}, "times"),
     ],
 )
-def test_control_api_refuses_with_a_reason(account: Account, path: str, body: dict[str, object], code: str) -> None:
+def test_control_api_refuses_with_a_reason(account: Account, path: str, body: dict[str, object], told: str) -> None:
     """A wrong control request is 400 and names its fault."""
     with pytest.raises(HTTPError) as caught:
         account.sim.control("POST", path, body)
@@ -405,7 +407,7 @@ def test_control_api_refuses_with_a_reason(account: Account, path: str, body: di
         text = answer.read().decode()
 
     assert caught.value.code == 400
-    assert code in text
+    assert told in text
 
 
 def test_subnets_of_a_vpc_do_not_overlap(account: Account) -> None:

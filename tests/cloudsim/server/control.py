@@ -7,11 +7,14 @@ from aiohttp import web
 
 from cloudsim.clock import ManualClock
 from cloudsim.model.errors import Refused
-from cloudsim.server import bodies, effects, tables
+from cloudsim.server import bodies, effects, sts, tables
 from cloudsim.server.bodies import Body, answering
 from cloudsim.server.faults import Fault, FaultKind
 from cloudsim.server.state import State
-from cloudsim.wire.operations import READS
+from cloudsim.wire.operations import READS, WRITES
+
+_OPERATIONS = frozenset({"*", *READS, *WRITES, *sts.OPERATIONS})
+_FAULT = frozenset({"operation", "kind", "nth", "count", "code", "message", "seconds"})
 
 
 class Control:
@@ -60,6 +63,11 @@ class Control:
         kind, operation = bodies.text(body, "kind"), bodies.text(body, "operation")
         if kind not in set(FaultKind):
             raise Refused("InvalidParameterValue", f"kind must be one of {', '.join(FaultKind)}, found {kind!r}")
+        # What never strikes makes a test that relies on it prove nothing.
+        if operation not in _OPERATIONS:
+            raise Refused("InvalidParameterValue", f"operation must be * or one that is simulated, found {operation!r}")
+        if unknown := sorted(body.keys() - _FAULT):
+            raise Refused("UnknownParameter", f"a fault has {', '.join(sorted(_FAULT))}, found {', '.join(unknown)}")
         if kind == FaultKind.PARTIAL and operation not in READS:
             raise Refused(
                 "InvalidParameterValue", f"only a read can be partial, EC2 writes all or nothing: {operation}"

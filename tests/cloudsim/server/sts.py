@@ -16,6 +16,7 @@ from cloudsim.server.state import State
 from cloudsim.wire.xml import Node, fill, moment, to_bytes
 
 NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
+OPERATIONS = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "GetCallerIdentity"})
 SHORTEST_SECONDS = 900
 _SHORTEST_ID = 2
 
