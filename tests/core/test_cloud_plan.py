@@ -559,14 +559,27 @@ class TestCards:
             for action in plan(view(interface(0, count=5), special, pods=9)).actions
         )
 
+    def test_an_account_without_quota(self) -> None:
+        """What is there is filled, no interface is made, and neither shows as room; what pods lack is the account's
+        fault, unless the machine could not have more anyway.
+        """
+        full = plan(view(interface(0, count=4), pods=9, account_full=True))
+        alone = plan(view(interface(0, count=5), pods=5, account_full=True, policy=AddressPolicy(buffer=0)))
+        whole = plan(view(*(interface(index, count=5) for index in range(3)), pods=16, account_full=True))
+
+        assert full.actions == (Assign(interface=interface(0).id, count=1),)
+        assert (full.room, full.shortage.partition(":")[0]) == (0, "account")
+        assert (alone.room, alone.shortage.partition(":")[0]) == (0, "account")
+        assert whole.shortage.partition(":")[0] == "instance"
+
 
 class TestProperties:
     """What holds for any node."""
 
     @given(node_views())
     def test_never_above_limits(self, seen: NodeView) -> None:
-        """After a plan no interface it grew has more items of a family, and the node no more interfaces, than allowed;
-        prefixes only where the type can have them.
+        """After a plan no interface it grew has more items of a family, and the node no more interfaces, than allowed,
+        none more where the account has none; prefixes only where the type can have them.
         """
         decided = plan(seen)
         before = {item.id: item for item in seen.instance.interfaces}
@@ -582,6 +595,7 @@ class TestProperties:
                 assert sum(entry.version == family for entry in items.of_interface(item)) <= limits[family]
             assert seen.limits.prefixes or not any(kind_of(entry).is_prefix for entry in new)
         assert all(count > 0 for action in created for count in action.wanted.values())
+        assert not created or not seen.account_full
         assert not created or len(after) + max(policy.reserved - foreign, 0) <= seen.limits.interfaces
         assert not created or not policy.max or len(after) - foreign <= policy.max
 

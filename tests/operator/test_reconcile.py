@@ -311,6 +311,8 @@ def about(error: type[NotFound] | type[Denied] | type[Exhausted] | type[LimitRea
         (about(Denied), "CredentialsRefused", "credentialsSecretRef"),
         (about(Exhausted, subnet="subnet-9"), "SubnetExhausted", "subnet-9"),
         (about(LimitReached, what="instance"), "InterfaceLimit", "larger instance type"),
+        (about(LimitReached, what="interface"), "AddressLimit", "larger instance type"),
+        (about(LimitReached, what="account"), "AccountLimit", "quota"),
         (about(NotFound), "NotFound", "providerID"),
         (InvalidInput("spec.driver", found="x", expected="one of aws"), "InvalidValue", "spec.driver"),
     ],

@@ -73,6 +73,7 @@ class CloudWrites:
                     return 0.0
             memory.known = learn(memory.known, read, began=now, settle=self._settle, accepted=accepted)
             memory.read_at, age = now, 0.0
+            work.look_at_limit()
         return self._settle - age if work.unsettled else None
 
     async def carry_out(self, work: NodeWork, action: Action) -> None:
@@ -150,8 +151,7 @@ class CloudWrites:
             raise
         except CloudError as error:
             if isinstance(error, LimitReached) and error.what == "instance":
-                attached = [item for item in work.known.instance.interfaces if item.device_index is not None]
-                work.memory.interface_limit = len(attached)
+                work.learn_limit()
             # That this attempt was not permitted says nothing of what an earlier one made.
             unknown = error.unfinished or (again and isinstance(error, Denied))
             may_go_on = unknown or isinstance(error, Throttled | Busy | Unavailable)
@@ -182,6 +182,7 @@ class CloudWrites:
         """The subnet's free addresses, until they are read again."""
         before = {interface.id: interface for interface in work.known.instance.interfaces}
         if write.created is not None:
+            self._providers.account_gives(work.provider)
             taken = 1 + _ipv4(items.of_interface(write.created))
             work.provider.subnets.took(write.created.subnet, taken)
         elif (interface := before.get(write.interface)) is not None:

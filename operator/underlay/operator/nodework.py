@@ -60,7 +60,8 @@ class Memory:
     ``lost``: ``network`` has vanished. ``doubted_at``: since when reads lack an interface that is on record. After
     ``trouble``, ``round_at`` is when the next round makes sense, ``act_at`` when the next cloud write does.
     ``lacks``: the kind of shortage that was told last. ``foreign``: by interface, what is not ours; None: not known.
-    ``adopted``: interfaces that were made ours, though reads may not show it yet.
+    ``interface_limit``: as many interfaces as the cloud has shown the machine to take, when that is fewer than its type
+    should. ``adopted``: interfaces that were made ours, though reads may not show it yet.
     """
 
     network: SpiderNodeNetwork
@@ -160,6 +161,19 @@ class NodeWork:
         """Addresses the agent says were freed a moment ago."""
         status = self.memory.network.status
         return status.cooling if status else 0
+
+    def learn_limit(self) -> None:
+        """The cloud refused one interface more. Perhaps there are some that the last read did not show."""
+        self.memory.interface_limit, self.memory.read_at = self._attached, float("-inf")
+
+    def look_at_limit(self) -> None:
+        """After a read: what is there is no less than what there may be."""
+        if (learnt := self.memory.interface_limit) is not None:
+            self.memory.interface_limit = max(learnt, self._attached)
+
+    @property
+    def _attached(self) -> int:
+        return sum(item.device_index is not None for item in self.known.instance.interfaces)
 
     def capped(self, limits: Limits) -> Limits:
         """``limits``, lowered to what the cloud has shown to be true for this instance."""

@@ -33,11 +33,22 @@ _PROBE_SECONDS = 4.0
 _SHORTEST_PROBE_SECONDS = 1.5
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The account has as many interfaces as it may have: ``told`` when it refused one more, ``until`` when none is
+    asked for.
+    """
+
+    until: float
+    told: Advice
+
+
 @dataclass(slots=True, kw_only=True)
 class Provider:
     """One provider as it is now. ``driver`` None: it cannot be loaded, ``problem`` says why. ``unread``: why its Secret
     cannot be read any more, while it goes on with what was there before; ``returning``: what keeps one that is being
-    deleted; ``reserved``: whether the blocks it names are kept, once that was looked at.
+    deleted; ``quota``: what the account refused, until it gave again; ``reserved``: whether the blocks it names are
+    kept, once that was looked at.
     """
 
     value: SpiderNetworkProvider
@@ -48,6 +59,7 @@ class Provider:
     problem: Advice | None = None
     unread: Advice | None = None
     returning: str = ""
+    quota: Quota | None = None
     reserved: Reserved | None = None
 
     @property
@@ -283,6 +295,22 @@ class Providers:
             provider.problem = advise(error)
         if (problem := provider.problem) is not None and problem != before:
             self._log.warning("provider.unusable", provider=provider.name, reason=problem.reason, error=problem.message)
+
+    def account_is_full(self, provider: Provider, told: Advice) -> None:
+        """No interface is asked for for a while, by any node of the provider."""
+        provider.quota = Quota(self._clock.monotonic() + self._subnet_seconds, told)
+        self._report(provider)
+
+    def account_gives(self, provider: Provider) -> None:
+        """An interface was made."""
+        if provider.quota is not None:
+            provider.quota = None
+            self._report(provider)
+
+    def account_full_seconds(self, provider: Provider) -> float | None:
+        """Seconds until an interface may be asked for; None: now."""
+        wait = provider.quota.until - self._clock.monotonic() if provider.quota else 0.0
+        return wait if wait > 0 else None
 
     def _report(self, provider: Provider) -> None:
         self._changed(provider.name)

@@ -36,6 +36,8 @@ BREAKER = "Breaker"
 """Condition of a provider: True while calls are held back."""
 RETURNED = "Returned"
 """Condition of a provider that is being deleted: False while something of it is left."""
+QUOTA = "Quota"
+"""Condition of a provider: False since the account refused another interface."""
 # The breaker recovers by the mere passing of time, too.
 _BREAKER_SECONDS = 5.0
 # One that hangs must not keep the others' conditions waiting.
@@ -180,6 +182,12 @@ class Reports:
         if provider.returning:
             had = set_condition(had, RETURNED, "False", "Returning", provider.returning, now, generation)
         had = egress.told(had, provider.value.spec, provider.subnets.by_id.values(), now=now, generation=generation)
+        if provider.quota is not None:
+            had = set_condition(
+                had, QUOTA, "False", provider.quota.told.reason, provider.quota.told.message, now, generation
+            )
+        elif any(condition.type == QUOTA for condition in had):
+            had = set_condition(had, QUOTA, "True", "Given", "the account gave another interface", now, generation)
         if (reserved := provider.reserved) is not None:
             had = set_condition(had, RESERVED, reserved.status, reserved.reason, reserved.message, now, generation)
         if level or any(condition.type == BREAKER for condition in had):

@@ -3,7 +3,7 @@
 import structlog
 
 from underlay.core.api.conditions import rfc3339
-from underlay.core.cloud.errors import Exhausted
+from underlay.core.cloud.errors import Exhausted, LimitReached
 from underlay.core.cloud.planning.plan import Plan
 from underlay.core.errors import UnderlayError
 from underlay.core.kube.events import Recorder, reference
@@ -38,6 +38,8 @@ class Troubles:
         memory.failures += 1
         if isinstance(error, Exhausted):
             work.provider.subnets.block(error)
+        if isinstance(error, LimitReached) and error.what == "account":
+            self._providers.account_is_full(work.provider, memory.trouble)
         if before is None or before.reason != memory.trouble.reason:
             self._log.warning("node.in-trouble", node=name, reason=memory.trouble.reason, error=str(error))
             self._recorder.event(reference(work.node), "Warning", memory.trouble.reason, memory.trouble.message)

@@ -295,7 +295,7 @@ class WarmPool:
         memory, name = work.memory, work.name
         if await self._adoption.take(work):
             self._queue.add_after(name, self._reread)
-        limits = await work.driver.limits(work.known.instance.type)
+        limits = work.capped(await work.driver.limits(work.known.instance.type))
         await self._fixed.look(work, limits)
         memory.need = need([] if work.retiring else self._fixed.ordinary(work), self._pools.of(name))
         view = await self._view(work, limits, memory.need)
@@ -334,8 +334,12 @@ class WarmPool:
         memory = work.memory
         if memory.fixed.look_again is not None:
             self._queue.add_after(work.name, memory.fixed.look_again)
-        if (wait := work.provider.subnets.blocks_expire()) is not None:
-            self._queue.add_after(work.name, wait)
+        for wait in (
+            work.provider.subnets.blocks_expire(),
+            self._providers.account_full_seconds(work.provider),
+        ):
+            if wait is not None:
+                self._queue.add_after(work.name, wait)
         if memory.surplus_since is not None:
             delay = work.provider.value.spec.addresses.release_delay_seconds
             if (wait := memory.surplus_since + delay - now) > 0:
@@ -352,7 +356,7 @@ class WarmPool:
         instance, fixed = self._fixed.planned(work)
         return NodeView(
             instance=instance,
-            limits=work.capped(limits),
+            limits=limits,
             cluster=self._cluster,
             interface_policy=interfaces,
             addresses=addresses,
@@ -368,6 +372,7 @@ class WarmPool:
             appeared=frozenset(work.known.appeared),
             taken=work.taken,
             floating=fixed,
+            account_full=self._providers.account_full_seconds(work.provider) is not None,
             max_pods=work.max_pods,
             cordoned=bool(work.node.spec.unschedulable) and not work.retiring,
             now=self._clock.monotonic(),

@@ -324,7 +324,7 @@ class Floats:
         on_it = {address for interface in work.known.instance.interfaces for address in interface.addresses}
         return ways.Ground(
             instance=work.known.instance,
-            limits=work.capped(limits),
+            limits=limits,
             cluster=self._cluster,
             policy=work.provider.value.spec.interfaces,
             fixed=frozenset(address for address in on_it if self._blocks.entry(address) is not None),

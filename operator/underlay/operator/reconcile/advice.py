@@ -87,6 +87,7 @@ def _particular(error: UnderlayError) -> tuple[str, str, float] | None:
             return "AccountLimit", "ask the cloud to raise the account's quota", 60
         case LimitReached(what=what):
             text = f"the {what} has as many as it may have; use a larger instance type or fewer pods per node"
-            return "InterfaceLimit" if what == "instance" else "AddressLimit", text, 60
+            # Of an instance the plan knows it now.
+            return ("InterfaceLimit", text, 10) if what == "instance" else ("AddressLimit", text, 60)
         case _:
             return None

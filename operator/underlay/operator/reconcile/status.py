@@ -20,6 +20,7 @@ LIMIT_REACHED = "LimitReached"
 _TO_DO = {
     "instance": "use a larger instance type, or have fewer pods on the node",
     "policy": "let the provider's spec.interfaces allow more, or have fewer pods on the node",
+    "account": "ask the cloud to raise the account's quota, or delete interfaces that nobody uses",
     "subnet": "free addresses in the subnets, or add another one of the zone to the provider's spec.subnets",
 }
 

@@ -29,8 +29,8 @@ class Plan:
     ``room``: so many more pods the node can get addresses for at most, by its own limits and what subnets have.
 
     ``surplus``: some have not been needed. ``shortage`` says which limit keeps pods or the target from being served:
-    its first word is ``instance``, ``policy``, ``interface`` or ``subnet``, the rest is for a person; empty when none
-    does.
+    its first word is ``instance``, ``policy``, ``interface``, ``subnet`` or ``account``, the rest is for a person;
+    empty when none does.
     """
 
     target: int

@@ -16,10 +16,12 @@ def shortage(view: NodeView, site: Site, *, lack: int, granted: int) -> str:
     open_ = sum(berth.room - berth.leading.own for berth in site.berths) + site.per_slot * len(site.slots)
     if granted < min(lack, open_):
         return _subnet(view, site, lack - granted)
-    if granted < lack:
+    if granted < lack and not site.barred:
         return f"interface: {lack - granted} more addresses wait for an interface or address that is being released"
-    if used < site.room or (view.max_pods is not None and used <= view.max_pods <= site.room):
+    if granted >= lack and (used < site.room or (view.max_pods is not None and used <= view.max_pods <= site.room)):
         return ""
+    if site.barred:
+        return "account: the cloud refuses further interfaces in this account and region"
     if any(item.state in (InterfaceState.DETACHING, InterfaceState.AVAILABLE) for item in site.mine):
         return "interface: one more interface is possible as soon as another has been detached"
     limits, policy = view.limits, view.interface_policy

@@ -52,15 +52,17 @@ class Berth:
 class Site:
     """``mine`` are the primary and this cluster's own; ``berths`` those that pods use, by card and device index.
 
-    ``slots``: places for new interfaces. ``usable`` pods can be served now, ``coming`` ones by interfaces being
-    attached. ``leading``: addresses of the leading family that count against the target. ``room`` is what the node can
-    serve with all slots filled, ``per_slot`` what one more interface can. ``kind`` is how most of it would be got.
+    ``slots``: places for new interfaces, ``barred`` ones that the account has no quota for. ``usable`` pods can be
+    served now, ``coming`` ones by interfaces being attached. ``leading``: addresses of the leading family that count
+    against the target. ``room`` is what the node can serve with all slots filled, ``per_slot`` what one more interface
+    can. ``kind`` is how most of it would be got.
     """
 
     mine: tuple[NetworkInterface, ...]
     berths: tuple[Berth, ...]
     foreign: int
     slots: tuple[Slot, ...]
+    barred: int
     usable: int
     coming: int
     leading: int
@@ -116,7 +118,8 @@ def survey(view: NodeView) -> Site:
     most = view.limits.interfaces - len(attached) - max(policy.reserved - foreign, 0)
     if policy.max > 0:
         most = min(most, policy.max - len(mine))
-    free = slots.free(view.instance, view.limits, most=max(most, 0))
+    places_left = slots.free(view.instance, view.limits, most=max(most, 0))
+    free, barred = ((), places_left) if view.account_full else (places_left, ())
     berths = tuple(_berth(view, item) for item in serving)
     near = next((item.id for item in view.subnets if item.zone in ("", view.instance.zone)), SubnetId(""))
     per_slot = min(_capacity(view, family, near) for family in families(view))
@@ -125,6 +128,7 @@ def survey(view: NodeView) -> Site:
         berths=berths,
         foreign=foreign,
         slots=free,
+        barred=len(barred),
         usable=sum(berth.usable for berth in berths if berth.ready),
         coming=sum(berth.usable for berth in berths if not berth.ready),
         leading=sum(min(berth.leading.usable, berth.room) for berth in berths),

@@ -21,7 +21,8 @@ class NodeView:
     deletion. ``floating``: addresses of floating pools, which are no node pool's: they take room, are neither counted
     as usable nor released here. ``taken``: places of an interface and family that somebody else's addresses have.
 
-    ``pods`` and ``cooling`` count what each family needs. ``max_pods``: the kubelet's limit, None: not known.
+    ``account_full``: the cloud refuses further interfaces, of whichever node. ``pods`` and ``cooling`` count what each
+    family needs. ``max_pods``: the kubelet's limit, None: not known.
     ``cordoned``: no pod will be scheduled there. ``surplus_since``: since when every plan said ``surplus``.
     """
 
@@ -42,6 +43,7 @@ class NodeView:
     appeared: frozenset[Spot]
     floating: frozenset[IPAddress] = frozenset()
     taken: Mapping[tuple[InterfaceId, int], int] = field(default_factory=dict)
+    account_full: bool = False
     max_pods: int | None = None
     cordoned: bool = False
     now: float
