@@ -96,7 +96,7 @@ class Stage:
             checkpoint=lambda _: None,
             changed=lambda: None,
         )
-        subnets = KnownSubnets(clock=self.clock, seconds=60, changed=lambda: None)
+        subnets = KnownSubnets(clock=self.clock, seconds=60, changed=lambda: None, learnt=lambda: None)
         self._providers = (Provider(value=value, gate=gate, subnets=subnets, driver=cast("ProviderDriver", self)),)
         collector = Collector(
             client=cast("KubeClient", self),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from support.operator_site import KEY, REGION, ZONE, Site, agent, eventually, operator
+from support.operator_site import KEY, REGION, ZONE, Site, agent, eventually, operator, time_passes
+from underlay.core.api.kubernetes import Node
 from underlay.core.api.networkprovider import SpiderNetworkProvider
 from underlay.core.kube import errors as kube_errors
 
@@ -172,6 +173,27 @@ async def test_blocks_are_kept_and_given_back(site: Site, apiserver: "ApiServer"
         await eventually(lambda: _still_there(site), seconds=50)
 
     assert await unlike() == ""
+
+
+async def test_blocks_are_kept_in_subnets_that_nodes_show(site: Site, apiserver: "ApiServer") -> None:
+    """Where the provider names no subnets a block is reserved as soon as a node has shown the one it lies in; the next
+    leader takes it from the provider's status, whether or not there is a node.
+    """
+    await site.add_provider(subnets={"reservations": [{"cidr": "10.80.1.64/28", "use": "prefix"}]})
+    node = await site.add_node()
+    async with operator(site, apiserver.kubeconfig):
+        await eventually(lambda: _not_told(site, "Reserved", "True", "Reserved"))
+    await site.client.delete(Node, node)
+    site.terminate(node)
+    read = sum(site.calls()["GetSubnetCidrReservations"].values())
+
+    async def unread() -> bool:
+        return sum(site.calls()["GetSubnetCidrReservations"].values()) == read
+
+    async with operator(site, apiserver.kubeconfig):
+        await eventually(unread)
+        await time_passes(2)
+        assert await _not_told(site, "Reserved", "True", "Reserved") == ""
 
 
 async def test_a_block_that_somebody_else_has(site: Site, ec2: "EC2Client", apiserver: "ApiServer") -> None:

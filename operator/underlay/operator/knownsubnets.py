@@ -1,6 +1,6 @@
 """What one provider knows of its subnets: free counts kept without asking for each call, and what was refused there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from underlay.core.api.networkprovider import SubnetSelector
@@ -33,10 +33,12 @@ class KnownSubnets:
     which of them have ``few`` whole blocks.
 
     An exhausted subnet is left alone for ``seconds``, no free count is older. ``changed`` is called whenever there is
-    something to report.
+    something to report, ``learnt`` when there is a subnet that was not known.
     """
 
-    def __init__(self, *, clock: Clock, seconds: float, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, *, clock: Clock, seconds: float, changed: Callable[[], None], learnt: Callable[[], None]
+    ) -> None:
         self.by_id: dict[SubnetId, Subnet] = {}
         self.pressures: dict[SubnetId, Pressure] = {}
         self.blocked_until: dict[SubnetId, float] = {}
@@ -44,6 +46,7 @@ class KnownSubnets:
         self._clock = clock
         self._seconds = seconds
         self._changed = changed
+        self._learnt = learnt
         self._read_at: dict[_Question, float] = {}
         self._reading: SingleFlight[_Question, None] = SingleFlight()
 
@@ -86,7 +89,11 @@ class KnownSubnets:
 
     async def of(self, driver: ProviderDriver, instance: Instance) -> Mapping[SubnetId, Subnet]:
         """``by_id``, with the subnets of all the instance's interfaces."""
-        if missing := {interface.subnet for interface in instance.interfaces} - self.by_id.keys():
+        return await self.named(driver, {interface.subnet for interface in instance.interfaces})
+
+    async def named(self, driver: ProviderDriver, ids: Collection[SubnetId]) -> Mapping[SubnetId, Subnet]:
+        """``by_id``, with those of them that exist."""
+        if missing := set(ids) - self.by_id.keys():
             await self.read(driver, SubnetQuery(ids=tuple(sorted(missing)), tags={}))
         return self.by_id
 
@@ -98,11 +105,12 @@ class KnownSubnets:
         """
 
         async def read() -> None:
-            for subnet in await driver.subnets(asked):
-                if subnet.id in self.by_id or meant(subnet):
-                    self.by_id[subnet.id] = subnet
+            found, before = await driver.subnets(asked), len(self.by_id)
+            self.by_id.update({subnet.id: subnet for subnet in found if subnet.id in self.by_id or meant(subnet)})
             self._read_at[_question(asked)] = self._clock.monotonic()
             self._changed()
+            if len(self.by_id) > before:
+                self._learnt()
 
         await self._reading.get(_question(asked), read)
 

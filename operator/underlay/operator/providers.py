@@ -228,7 +228,12 @@ class Providers:
 
     async def _load(self, value: SpiderNetworkProvider) -> None:
         name = value.metadata.name
-        known = KnownSubnets(clock=self._clock, seconds=self._subnet_seconds, changed=lambda: self._changed(name))
+        known = KnownSubnets(
+            clock=self._clock,
+            seconds=self._subnet_seconds,
+            changed=lambda: self._changed(name),
+            learnt=self._served,
+        )
         provider = Provider(value=value, gate=self._gate(value), subnets=known)
         self._hold(provider.gate)
         began = self._clock.monotonic()

@@ -25,7 +25,7 @@ _NOTHING = "NothingReserved"
 
 
 class Reservations:
-    """One look after a provider changed, and every half minute."""
+    """One look after a provider or what is known of its subnets changed, and every half minute."""
 
     def __init__(self, *, clock: Clock, cluster: str, providers: Providers) -> None:
         self._clock = clock
@@ -61,12 +61,14 @@ class Reservations:
         if provider.driver is None or not self._concerned(provider):
             return ()
         asked = {} if _leaves(provider) else decide.parse(provider.value.spec.subnets.reservations)
-        wishes, homeless = decide.place(asked, provider.subnets.by_id.values())
+        subnets = _subnets(provider)
+        known = await provider.subnets.named(provider.driver, subnets)
+        wishes, homeless = decide.place(asked, known.values())
         spared = set(homeless)
         for other in self._providers.sharing(provider):
             spared |= decide.parse(other.value.spec.subnets.reservations).keys()
         kept: list[Reservation] = []
-        for subnet in sorted(_subnets(provider)):
+        for subnet in sorted(subnets):
             with contextlib.suppress(NotFound):  # the subnet is gone, and all of it
                 kept += await provider.driver.reservations(subnet)
         todo = decide.changes(wishes, kept, self._cluster, spared=spared)
