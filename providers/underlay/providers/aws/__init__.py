@@ -6,6 +6,7 @@ addresses   what an interface has: assign and unassign, every kind
 vpc         what interfaces live in: subnets, security groups, reservations
 calls       one EC2 call: gate, thread, error table; the published rates; the list of what may be called
 credentials whom calls are signed as: Secret, own identity, assumed role; renewed before they end
+sessions    the SDK's sessions, with one copy of its descriptions
 convert     replies on interfaces, instances and their types as values (pure)
 networks    replies on what interfaces live in as values (pure)
 errors      EC2's codes as cloud.errors (pure)

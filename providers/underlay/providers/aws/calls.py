@@ -25,6 +25,7 @@ from underlay.core.runtime.aio import offload
 from underlay.core.runtime.sharing import Batch
 from underlay.providers.aws import convert, credentials, errors
 from underlay.providers.aws.credentials import Identity
+from underlay.providers.aws.sessions import new_session
 
 # Published in the EC2 developer guide, "Request throttling for the Amazon EC2 API".
 _READ = Rate(burst=100, refill_per_second=20)
@@ -82,9 +83,8 @@ class Ec2:
         self._single_enis = Batch(
             self._enis_by_id, clock=self._gate.clock, gap_seconds=_LOOKS_APART_SECONDS, most=FILTER_VALUES
         )
-        session = Session()
-        region = _region(settings, session)
-        session.set_config_variable("region", region)
+        session = new_session(settings.region)
+        region = _region(session)
         self._identity = Identity(settings, region=region, pool=self._threads_of(credentials.OPERATION))
         self._identity.sign(session)
         self._client = _client(settings, session)
@@ -206,7 +206,7 @@ def _client(settings: ProviderSettings, session: Session) -> Any:  # noqa: ANN40
     )
 
 
-def _region(settings: ProviderSettings, session: Session) -> str:
-    if found := settings.region or session.get_config_variable("region"):
+def _region(session: Session) -> str:
+    if found := session.get_config_variable("region"):
         return str(found)
     raise InvalidInput("spec.region", found="", expected="an AWS region such as eu-central-1")

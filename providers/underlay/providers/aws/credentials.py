@@ -37,6 +37,7 @@ from underlay.core.cloud.registry import ProviderSettings
 from underlay.core.errors import InvalidInput
 from underlay.core.runtime.aio import offload
 from underlay.providers.aws import errors
+from underlay.providers.aws.sessions import new_session
 
 OPERATION = "GetCredentials"
 """What the gate, the provider's status and the metrics call it, whichever service gives the credentials."""
@@ -251,8 +252,7 @@ def _sign(session: Session, signer: _Signer) -> None:
 
 def _session(region: str) -> Session:
     """One whose clients, those of its chain too, ask once and do not wait for long: the gate repeats and bounds."""
-    session = Session()
-    session.set_config_variable("region", region)
+    session = new_session(region)
     session.set_default_client_config(
         Config(
             retries={"total_max_attempts": 1, "mode": "standard"},
