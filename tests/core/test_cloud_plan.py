@@ -6,6 +6,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from support.cloud_values import (
     CLUSTER,
@@ -115,13 +116,15 @@ class TestExamples:
         assert decided.target == 8
 
     def test_surplus_waits(self) -> None:
-        """Surplus is said at once and released only after the delay."""
+        """Surplus is said at once and released only after the delay; a plan tells how long that is."""
         seen = view(interface(0, count=5), interface(1, count=3), pods=1)
+        young, old = (plan(replace(seen, surplus_since=seen.now - seconds)) for seconds in (179, 180))
 
         assert plan(seen).surplus
-        assert plan(seen).actions == ()
-        assert plan(replace(seen, surplus_since=seen.now - 179)).actions == ()
-        assert plan(replace(seen, surplus_since=seen.now - 180)).actions != ()
+        assert (plan(seen).actions, plan(seen).ripe_seconds) == ((), 180)
+        assert (young.actions, young.ripe_seconds) == ((), 1)
+        assert old.actions != ()
+        assert old.ripe_seconds is None
 
     def test_the_highest_interface_is_emptied_first(self) -> None:
         """Four of eight are surplus: the three of the second interface go first, one of the primary's follows."""
@@ -704,6 +707,20 @@ class TestProperties:
         assert seen.addresses.release_delay_seconds == 0 or not any(
             isinstance(action, Release) for action in plan(young).actions
         )
+
+    @given(node_views(), st.floats(0, 1))
+    def test_surplus_is_never_left_without_a_word(self, seen: NodeView, share: float) -> None:
+        """Surplus that goes later is told with when: whoever plans anew then, and not before, may let it go."""
+        decided = plan(seen)
+        if decided.ripe_seconds is None:
+            return
+        since = seen.now if seen.surplus_since is None else seen.surplus_since
+        before = replace(seen, surplus_since=since, now=seen.now + share * decided.ripe_seconds)
+        then = replace(seen, surplus_since=since, now=seen.now + decided.ripe_seconds + 0.001)
+
+        assert decided.surplus
+        assert plan(before).ripe_seconds is not None or share == 1
+        assert plan(then).ripe_seconds is None
 
     @given(node_views())
     def test_release_leaves_what_is_needed(self, seen: NodeView) -> None:

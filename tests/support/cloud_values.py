@@ -186,9 +186,9 @@ def _after(seen: NodeView, action: Action) -> NodeView:
             held[made.id] = made
             subnets = _drawn(seen.subnets, where, 1 + sum(_ipv4(kind, count) for kind, count in wanted.items()))
         case Release(interface=id_, items=going, fence=fence):
-            # The agent fences; what that makes whole goes.
+            # The agent fences; what that makes whole goes, and at once what no pool lists.
             leaving = seen.leaving | fence
-            whole = {item for item in going if items.addresses({item}) <= leaving}
+            whole = {item for item in going if not fence or items.addresses({item}) <= leaving}
             held[id_] = items.having(held[id_], items.of_interface(held[id_]) - whole)
             seen = replace(seen, leaving=leaving - items.addresses(whole))
             subnets = _drawn(

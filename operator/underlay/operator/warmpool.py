@@ -298,12 +298,13 @@ class WarmPool:
         limits = work.capped(await work.driver.limits(work.known.instance.type))
         await self._fixed.look(work, limits)
         memory.need = need([] if work.retiring else self._fixed.ordinary(work), self._pools.of(name))
+        # Asked before the view is made: what ends meanwhile is either in the view or waked for.
+        held_back = work.provider.subnets.blocks_expire(), self._providers.account_full_seconds(work.provider)
         view = await self._view(work, limits, memory.need)
-        began = self._clock.monotonic()
         memory.plan = decided = plan(view)
         now = self._clock.monotonic()
-        self._planned(now - began, len(decided.actions))
-        memory.surplus_since = (memory.surplus_since or now) if decided.surplus else None
+        self._planned(now - view.now, len(decided.actions))
+        memory.surplus_since = (memory.surplus_since or view.now) if decided.surplus else None
         self._judge(work, decided)
         if await self._pools.finish_releases(work, growing=decided.lack > 0):
             return True
@@ -315,7 +316,7 @@ class WarmPool:
         acting = todo is not None and now >= memory.act_at
         if not acting:  # else the write's own record tells it
             await self._writes.report(work, [], limits)
-        self._remind(work, now)
+        self._remind(work, *held_back, memory.fixed.look_again, decided.ripe_seconds)
         if todo is None:
             if decided.usable < decided.target:
                 # Nobody tells when others give addresses back to a subnet.
@@ -329,20 +330,10 @@ class WarmPool:
         await self._writes.report(work, [], limits)
         return False
 
-    def _remind(self, work: NodeWork, now: float) -> None:
+    def _remind(self, work: NodeWork, *waits: float | None) -> None:
         """Of what no event will tell."""
-        memory = work.memory
-        if memory.fixed.look_again is not None:
-            self._queue.add_after(work.name, memory.fixed.look_again)
-        for wait in (
-            work.provider.subnets.blocks_expire(),
-            self._providers.account_full_seconds(work.provider),
-        ):
+        for wait in waits:
             if wait is not None:
-                self._queue.add_after(work.name, wait)
-        if memory.surplus_since is not None:
-            delay = work.provider.value.spec.addresses.release_delay_seconds
-            if (wait := memory.surplus_since + delay - now) > 0:
                 self._queue.add_after(work.name, wait)
 
     async def _view(self, work: NodeWork, limits: Limits, needed: Need) -> NodeView:

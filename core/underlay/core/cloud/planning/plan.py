@@ -28,9 +28,10 @@ class Plan:
     """``usable`` pods can have their addresses now, ``target`` should; ``lack`` addresses are neither there nor coming.
     ``room``: so many more pods the node can get addresses for at most, by its own limits and what subnets have.
 
-    ``surplus``: some have not been needed. ``shortage`` says which limit keeps pods or the target from being served:
-    its first word is ``instance``, ``policy``, ``interface``, ``subnet`` or ``account``, the rest is for a person;
-    empty when none does.
+    ``surplus``: some have not been needed. ``ripe_seconds`` after the view's ``now`` they will have been surplus for
+    long enough; None: there are none, or they have been by now. ``shortage`` says which limit keeps pods or the target
+    from being served: its first word is ``instance``, ``policy``, ``interface``, ``subnet`` or ``account``, the rest is
+    for a person; empty when none does.
     """
 
     target: int
@@ -39,6 +40,7 @@ class Plan:
     room: int = 0
     actions: tuple[Action, ...]
     surplus: bool
+    ripe_seconds: float | None = None
     shortage: str = ""
 
 
@@ -67,7 +69,9 @@ def plan(view: NodeView) -> Plan:
         return decided
 
     excess = site.usable - _keep(view, site, sizing, target)
-    old = view.surplus_since is not None and view.now - view.surplus_since >= view.addresses.release_delay_seconds
+    since = view.now if view.surplus_since is None else view.surplus_since
+    ripe_seconds = view.addresses.release_delay_seconds - (view.now - since)
+    old = ripe_seconds <= 0
     spared = max(used, demand.target(pods=0, cooling=0, sizing=_bare(sizing), room=site.room))
     steps: tuple[Delete | Release, ...] = (
         *shrinking.delete_empty(view, site),
@@ -76,7 +80,8 @@ def plan(view: NodeView) -> Plan:
         *shrinking.drain(view, site),
         *shrinking.release(view, site, excess, old=old),
     )
-    return replace(decided, actions=_once(steps), surplus=excess > 0)
+    waits = excess > 0 and not old
+    return replace(decided, actions=_once(steps), surplus=excess > 0, ripe_seconds=ripe_seconds if waits else None)
 
 
 def _sizing(view: NodeView, site: Site, kind: Kind) -> Sizing:
