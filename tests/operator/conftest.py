@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import operator_site
+from support import leftovers, operator_site
 from support.operator_site import Site
 from underlay.core.kube.client import KubeClient
 from world.api import Api
@@ -29,6 +29,7 @@ async def client(swept: "ApiServer") -> AsyncIterator[KubeClient]:
     """What tests and stand-ins read and write with."""
     async with swept.client("test-operator/1") as client:
         yield client
+    leftovers.collect()
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """The operator ends between any two effects for a fixed address, or never learns what the cloud did."""
 
 import asyncio
-import gc
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -38,15 +36,6 @@ LABELS = (
 )
 STORIES = 4
 """So many lives of an address take all crashes between them."""
-
-
-@pytest.fixture(autouse=True)
-def _unclosed() -> Iterator[None]:
-    """A process that dies closes nothing."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.mark.parametrize("nth", [1, 2])

@@ -14,6 +14,7 @@ from cloudsim.threaded import Simulator
 from controlplane import build
 from controlplane.cluster import ControlPlane
 from controlplane.process import Process, spawn
+from support import leftovers
 from support.operator_site import LAG_SECONDS, REGION
 from world import node as nodes
 from world import record
@@ -85,6 +86,7 @@ async def staged(folder: Path, *, seed: int) -> AsyncIterator[Stage]:
             )
         finally:
             await api.close()
+            leftovers.collect()
             await asyncio.to_thread(plane.stop)
     finally:
         await record.remove(names, keep_logs=True)

@@ -3,9 +3,7 @@ would write.
 """
 
 import asyncio
-import gc
 import re
-import warnings
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from support import leftovers
 from support.kernel import FakeKernel
 from underlay.cni import frames
 from underlay.cni.frames import Call
@@ -167,11 +166,7 @@ class NodeUnderTest:
             if not self.agent.cancelled():
                 self.agent.exception()
             self.agent = None
-        # A connection attempt that is cancelled half-way leaves its socket to the collector (asyncio of Python 3.11):
-        # collected here, it does not fail whichever test the collector happens to run in.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+        leftovers.collect()
 
     def point_at(self, url: str) -> None:
         """The next agent finds the API server at ``url``."""

@@ -6,9 +6,7 @@ Every site has a simulator, names and a label of its own, so that many share one
 import asyncio
 import base64
 import contextlib
-import gc
 import itertools
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -243,12 +241,16 @@ async def _gone(deletion: Awaitable[object]) -> None:
 
 
 async def eventually(problems: Callable[[], Awaitable[object]], *, seconds: float = 15) -> None:
-    """Until ``problems()`` gives nothing (empty or None); the last ones are what a failure says."""
+    """Until ``problems()`` gives nothing (empty or None); the last ones are what a failure says. What takes long is
+    looked at less and less often.
+    """
     last: object = None
+    pause = 0.1
     try:
         async with asyncio.timeout(seconds):
             while last := await problems():
-                await time_passes(0.15)
+                await time_passes(pause)
+                pause = min(pause * 1.2, 1.0)
     except TimeoutError:
         raise AssertionError(f"after {seconds} s still: {last}") from None
 
@@ -334,11 +336,6 @@ async def end(task: asyncio.Task[None]) -> None:
     await asyncio.wait((task,))
     if not task.cancelled():
         task.exception()
-    # A connection attempt that is cancelled half-way leaves its socket to the collector (asyncio of Python 3.11):
-    # collected here, it does not fail whichever test the collector happens to run in.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @asynccontextmanager
