@@ -17,7 +17,8 @@ from underlay.providers.aws.driver import AwsDriver
 class Mode:
     """``whole``: addresses come in prefixes, so that a node may have more than it aims at.
 
-    ``few`` pods fit on the first interface of a machine of type ``small``, ``many`` need every interface it may have.
+    ``few`` pods fit on the first interface of a machine of type ``small`` and leave it room for more, ``many`` need
+    every interface it may have.
     """
 
     name: str
@@ -42,8 +43,9 @@ class Mode:
 
 KNOWN = (
     Mode(name="secondary", addresses={"mode": "secondaryIP"}),
-    Mode(name="prefix", addresses={"mode": "prefix"}, whole=True, small="t3.nano", few=3, many=20),
-    Mode(name="auto", addresses={"mode": "auto"}, whole=True, small="t3.nano", few=3, many=20),
+    # Three prefixes for each of two interfaces: for no pods two, for many four.
+    Mode(name="prefix", addresses={"mode": "prefix", "buffer": 1.5}, whole=True, small="t3a.small", many=25),
+    Mode(name="auto", addresses={"mode": "auto", "buffer": 1.5}, whole=True, small="t3a.small", many=25),
     Mode(name="ipv6", addresses={"mode": "secondaryIP", "families": ["ipv6"]}),
     Mode(name="dual", addresses={"mode": "secondaryIP", "families": ["ipv4", "ipv6"]}),
 )
