@@ -99,6 +99,29 @@ async def test_a_missing_permission_to_write_is_named_until_granted(site: Site, 
         await eventually(lambda: _unusable(site, site.name))
 
 
+async def test_an_interface_that_may_not_be_finished_holds_up_nothing_else(site: Site, apiserver: "ApiServer") -> None:
+    """A second interface was attached and must not be told to end with its machine: the node says so, and meanwhile
+    gives back what pods have left of the first. Once it is allowed the second is finished, and goes: nobody needs it.
+    """
+    await site.add_provider()
+    _permit(site, deny=["ModifyNetworkInterfaceAttribute"])
+    node = await site.add_node()
+    (first,) = site.interfaces(node)
+    async with operator(site, apiserver.kubeconfig), agent(site, node):
+        await site.bind(node, 6)
+        await eventually(lambda: _untold(site, node, "PermissionMissing", "allow ec2:ModifyNetworkInterfaceAttribute"))
+        assert len(site.interfaces(node)[first]) == 5
+
+        await site.bind(node, 0)
+
+        await eventually(lambda: _has_more(site, node, first, 4))
+        assert len(site.interfaces(node)) == 2
+
+        _permit(site, deny=[])
+
+        await site.rest(node, addresses=4, interfaces=1)
+
+
 async def test_nodes_that_cannot_be_served_say_why(site: Site, apiserver: "ApiServer") -> None:
     """A machine the cloud does not know, a providerID of another cloud, a machine that has all its type allows, a
     subnet without free addresses: each has a condition and an Event that say what to do; other nodes are served.
@@ -170,3 +193,8 @@ async def _untold(site: Site, node: str, reason: str, text: str = "") -> str:
 async def _left(site: Site) -> list[str]:
     rows = site.sim.control("GET", "/table")["interfaces"]
     return [row["id"] for row in rows if not row["attachment"]]
+
+
+async def _has_more(site: Site, node: str, interface: str, count: int) -> str:
+    have = len(site.interfaces(node)[interface])
+    return f"{interface} has {have} addresses" if have != count else ""

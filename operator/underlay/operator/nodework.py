@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from underlay.core.api.kubernetes import Node
 from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
+from underlay.core.cloud import tags
 from underlay.core.cloud.driver import ProviderDriver
 from underlay.core.cloud.errors import NotFound
 from underlay.core.cloud.items import Item
 from underlay.core.cloud.model import IPAddress, Limits
+from underlay.core.cloud.planning.actions import Action, Create
 from underlay.core.cloud.planning.floating import Attach, Bring, MakeRoom
 from underlay.core.cloud.planning.plan import Plan
 from underlay.core.cloud.settle import Known
@@ -58,7 +60,8 @@ class Memory:
     """What a round leaves for the next. All of it can be rebuilt from the API server and the cloud.
 
     ``lost``: ``network`` has vanished. ``doubted_at``: since when reads lack an interface that is on record. After
-    ``trouble``, ``round_at`` is when the next round makes sense, ``act_at`` when the next cloud write does.
+    ``trouble``, ``round_at`` is when the next round makes sense, ``act_at`` when the next cloud write does, ``make_at``
+    when an interface that could not be finished is tried again.
     ``lacks``: the kind of shortage that was told last. ``foreign``: by interface, what is not ours; None: not known.
     ``interface_limit``: as many interfaces as the cloud has shown the machine to take, when that is fewer than its type
     should. ``adopted``: interfaces that were made ours, though reads may not show it yet.
@@ -75,6 +78,7 @@ class Memory:
     failures: int = 0
     round_at: float = float("-inf")
     act_at: float = float("-inf")
+    make_at: float = float("-inf")
     lacks: str = ""
     foreign: Mapping[InterfaceId, frozenset[Item]] | None = None
     adopted: set[InterfaceId] = field(default_factory=set)
@@ -120,6 +124,19 @@ class NodeWork:
     def intents_without(self, intent: Intent) -> list[Intent]:
         """``intents`` once that one is settled."""
         return [other for other in self.intents if other.id != intent.id]
+
+    def doubtful(self, now: float) -> Intent | None:
+        """Whose outcome is to be found out next. An interface in the making comes last, and waits for ``make_at``."""
+        others = [intent for intent in self.intents if not _makes(intent)]
+        return next(iter(others or (self.intents if now >= self.memory.make_at else [])), None)
+
+    def open_to(self, action: Action) -> bool:
+        """Whether it may be done now: while an interface is in the making no other is made, and it is left alone."""
+        making = {intent.token for intent in self.intents if _makes(intent)}
+        if isinstance(action, Create):
+            return not making
+        made = {item.id for item in self.known.instance.interfaces if item.tags.get(tags.INTENT) in making}
+        return action.interface not in made
 
     @property
     def answered(self) -> Mapping[str, Collection[str]]:
@@ -179,3 +196,7 @@ class NodeWork:
         """``limits``, lowered to what the cloud has shown to be true for this instance."""
         learnt = self.memory.interface_limit
         return limits if learnt is None else replace(limits, interfaces=min(limits.interfaces, learnt))
+
+
+def _makes(intent: Intent) -> bool:
+    return intent.operation == "createInterface"

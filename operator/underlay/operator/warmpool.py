@@ -231,7 +231,8 @@ class WarmPool:
         if memory is None:
             return
         if memory.served_by is not provider:
-            memory.served_by, memory.round_at, memory.act_at = provider, float("-inf"), float("-inf")
+            memory.served_by, memory.round_at = provider, float("-inf")
+            memory.act_at = memory.make_at = float("-inf")
         # Of several delays of a key the earliest counts, so whatever is waited for is said again in each round.
         self._queue.add_after(name, self._settings.resync_seconds)
         if (wait := memory.round_at - self._clock.monotonic()) > 0:
@@ -268,13 +269,8 @@ class WarmPool:
         if memory.known is None:
             return False
         await work.provider.subnets.of(work.driver, work.known.instance)
-        if pending := work.intents:
-            settled = await self._recover(work, pending[0])
-            if settled:
-                memory.failures, memory.act_at = 0, float("-inf")
-            else:
-                self._queue.add_after(work.name, self._reread)
-            return settled
+        if (pending := work.doubtful(self._clock.monotonic())) is not None:
+            return await self._recover(work, pending)
         if await self._supply(work):
             return True
         if not work.retiring and (changes := await self._groups.due(work)):
@@ -285,9 +281,21 @@ class WarmPool:
         return False
 
     async def _recover(self, work: NodeWork, intent: Intent) -> bool:
-        if not self._fixed.is_ours(intent):
-            return await self._writes.recover(work, intent)
-        await self._fixed.recover(work, intent)
+        """False: the cloud does not show yet what became of it."""
+        memory = work.memory
+        try:
+            if self._fixed.is_ours(intent):
+                await self._fixed.recover(work, intent)
+            elif not await self._writes.recover(work, intent):
+                self._queue.add_after(work.name, self._reread)
+                return False
+        except (CloudError, InvalidInput) as error:
+            if intent.operation != "createInterface":
+                raise
+            # What cannot be finished, for want of a permission perhaps, holds up no more than further interfaces.
+            memory.make_at = self._clock.monotonic() + await self._trouble.tell(work, error)
+        else:
+            memory.failures, memory.act_at = 0, float("-inf")
         return True
 
     async def _supply(self, work: NodeWork) -> bool:
@@ -312,11 +320,13 @@ class WarmPool:
         if decided.usable >= decided.target:
             memory.trouble = None
         self._trouble.tell_shortage(work, decided)
-        todo = self._fixed.todo(work) or next(iter(decided.actions), None)
+        step = self._fixed.todo(work)
+        todo = next(filter(work.open_to, decided.actions if step is None else (step,)), None)
         acting = todo is not None and now >= memory.act_at
         if not acting:  # else the write's own record tells it
-            await self._writes.report(work, [], limits)
-        self._remind(work, *held_back, memory.fixed.look_again, decided.ripe_seconds)
+            await self._writes.report(work, work.intents, limits)
+        unmade = max(memory.make_at - now, 0) if work.intents else None
+        self._remind(work, *held_back, memory.fixed.look_again, decided.ripe_seconds, unmade)
         if todo is None:
             if decided.usable < decided.target:
                 # Nobody tells when others give addresses back to a subnet.
@@ -327,7 +337,7 @@ class WarmPool:
             return False
         if await self._act(work, todo):
             return True
-        await self._writes.report(work, [], limits)
+        await self._writes.report(work, work.intents, limits)
         return False
 
     def _remind(self, work: NodeWork, *waits: float | None) -> None:
