@@ -64,6 +64,7 @@ async def test_what_was_there_is_adopted(site: Site, apiserver: "ApiServer") -> 
     async with operator(site, apiserver.kubeconfig), agent(site, node) as stand_in:
         await eventually(lambda: _unlisted(site, node, by_hand["id"], {free}))
         assert kept not in await _listed(site, node)
+        await eventually(lambda: _outlives(site, by_hand["id"]))
 
         await site.bind(node, 0)
         await eventually(lambda: _unlisted(site, node, by_hand["id"], {kept}))
@@ -111,6 +112,11 @@ async def _unlisted(site: Site, node: str, interface: str, addresses: set[str]) 
     pools = [pool for pool in await site.pools(node) if pool.metadata.annotations[INTERFACE_ANNOTATION] == interface]
     listed = {str(ip) for pool in pools for ip in RangeSet.parse(pool.spec.ips or [], field="ips")}
     return "" if addresses <= listed else f"{interface} lists {listed}"
+
+
+async def _outlives(site: Site, interface: str) -> str:
+    rows = {row["id"]: row for row in site.sim.control("GET", "/table")["interfaces"]}
+    return "" if rows[interface]["attachment"]["delete_on_termination"] else f"{interface} outlives its machine"
 
 
 async def _no_more_than(site: Site, node: str, theirs: set[str], count: int) -> str:

@@ -58,6 +58,22 @@ async def test_supply_follows_demand_and_comes_to_rest(site: Site, apiserver: "A
     assert (found.status, found.reason) == ("True", "Usable")
 
 
+async def test_an_interface_ends_with_its_machine_whatever_its_creation_met(site: Site, apiserver: "ApiServer") -> None:
+    """EC2 fails when it is told to end the interface with the machine, and refuses the creation when it is repeated:
+    what is attached by then serves pods, and ends with the machine all the same.
+    """
+    await site.add_provider(interfaces={"usePrimary": False})
+    node = await site.add_node()
+    fault = {"operation": "ModifyNetworkInterfaceAttribute", "kind": "error", "code": "ServiceUnavailable"}
+    site.sim.control("POST", "/faults", fault | {"count": 4})
+    fault = {"operation": "CreateNetworkInterface", "kind": "error", "code": "InvalidParameterCombination"}
+    site.sim.control("POST", "/faults", fault | {"nth": 2})
+    async with operator(site, apiserver.kubeconfig), agent(site, node):
+        await site.bind(node, 2)
+        await site.rest(node, addresses=4, interfaces=2, seconds=60)
+    assert site.sim.control("GET", "/faults")["faults"] == []
+
+
 async def test_what_pods_hold_stays(site: Site, apiserver: "ApiServer") -> None:
     """A release names addresses; one that a pod has taken meanwhile is answered as held, keeps its place in its pool
     and keeps its interface.

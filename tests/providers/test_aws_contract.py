@@ -396,6 +396,22 @@ class TestEc2:
         assert made.id == left.id
         assert [item.id for item in cloud.interfaces()] == [left.id]
 
+    async def test_what_outlives_its_machine_is_seen_and_mended(self, cloud: Ec2Cloud) -> None:
+        """An attached interface that EC2 would not delete with its instance is read as such; told once, or twice, it
+        ends with it.
+        """
+        key = {"access_key": "AKIAUNDERLAY", "allow": main_policy()}
+        cloud.sim.control("POST", "/credentials", key | {"deny": ["ModifyNetworkInterfaceAttribute"]})
+        with pytest.raises(errors.Denied):
+            await cloud.driver.create_interface(wanted(cloud, count=1))
+        cloud.sim.control("POST", "/credentials", key)
+        (left,) = (item for item in (await cloud.driver.instance(cloud.instance)).interfaces if not item.primary)
+        for _ in ("once", "twice"):
+            await cloud.driver.end_with_instance(left.id)
+
+        assert not left.ends_with_instance
+        assert cloud.truth(left.id).ends_with_instance
+
     async def test_wrong_credentials_are_named(self, cloud: Ec2Cloud) -> None:
         """An unknown access key is no missing permission: the text speaks of the credentials."""
         cloud.sim.control("DELETE", "/credentials/AKIAUNDERLAY")

@@ -12,6 +12,7 @@ troubles    what keeps a node from having what it should, told to people
 lanes       how many cloud writes of one kind are under way, and whose turn is next
 podkeeper   what is kept of 150,000 pods
 adoption    what a node had before Underlay: left alone or taken over
+endings     interfaces end with their machine
 groups      security groups of interfaces: found, and given again when they change
 reservations  blocks of subnets that the cloud keeps for a use
 fixed       addresses that pods keep: claimed, brought to the pod's node, let go

@@ -36,6 +36,7 @@ from underlay.core.runtime.checkpoints import Checkpoint, passing
 from underlay.core.runtime.clock import Clock
 from underlay.operator.adoption import Adoption
 from underlay.operator.cloudwrites import CloudWrites
+from underlay.operator.endings import Endings
 from underlay.operator.farewell import Farewells
 from underlay.operator.fixed.wiring import FixedAddresses
 from underlay.operator.groups import SecurityGroups
@@ -97,6 +98,9 @@ class WarmPool:
             cluster=cluster,
             settle_seconds=settings.settle_seconds + settings.resync_seconds,
             fresh_seconds=settings.subnet_seconds,
+        )
+        self._endings = Endings(
+            clock=clock, cluster=cluster, settle_seconds=settings.settle_seconds + settings.resync_seconds
         )
         self._fixed = FixedAddresses(
             client=client,
@@ -273,12 +277,19 @@ class WarmPool:
             return await self._recover(work, pending)
         if await self._supply(work):
             return True
-        if not work.retiring and (changes := await self._groups.due(work)):
+        if not work.retiring:
+            await self._mend(work)
+        return False
+
+    async def _mend(self, work: NodeWork) -> None:
+        """What interfaces are like beside their addresses."""
+        changes, due = await self._groups.due(work), self._endings.due(work)
+        if changes or due:
             # The cloud counts these with the calls that create.
             with self._lanes.creating.place(work.name) as placed:
                 if placed:
                     await self._groups.apply(work, changes)
-        return False
+                    await self._endings.apply(work, due)
 
     async def _recover(self, work: NodeWork, intent: Intent) -> bool:
         """False: the cloud does not show yet what became of it."""
@@ -290,10 +301,16 @@ class WarmPool:
                 self._queue.add_after(work.name, self._reread)
                 return False
         except (CloudError, InvalidInput) as error:
-            if intent.operation != "createInterface":
+            stands = any(other.id == intent.id for other in work.intents)
+            if stands and intent.operation != "createInterface":
                 raise
-            # What cannot be finished, for want of a permission perhaps, holds up no more than further interfaces.
-            memory.make_at = self._clock.monotonic() + await self._trouble.tell(work, error)
+            again = self._clock.monotonic() + await self._trouble.tell(work, error)
+            if stands:
+                # What cannot be finished, for want of a permission perhaps, holds up no more than further interfaces.
+                memory.make_at = again
+            else:
+                # Refused for good, as in ``_act``; an earlier attempt may all the same have left something there.
+                memory.act_at, memory.read_at = again, float("-inf")
         else:
             memory.failures, memory.act_at = 0, float("-inf")
         return True

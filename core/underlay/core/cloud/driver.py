@@ -70,6 +70,12 @@ class ProviderDriver(Protocol):
         """Gives an interface that somebody else made the owner's tags. It may be repeated. ``NotFound``: gone."""
         ...
 
+    async def end_with_instance(self, interface: InterfaceId) -> None:
+        """From now on the cloud deletes the interface with the instance it is attached to. It may be repeated.
+        ``NotFound``: gone, or too new to be read.
+        """
+        ...
+
     async def delete_interface(self, interface: InterfaceId) -> None:
         """Detaches first when attached; an absent interface is success."""
         ...

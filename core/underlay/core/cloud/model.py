@@ -72,7 +72,8 @@ class NetworkInterface:
     """An interface and what is assigned to it.
 
     ``addresses`` are the secondary ones of both families; ``primary_address`` never is a pod's. ``device_index`` None:
-    not attached; it counts per ``network_card``. ``special``: a service of the cloud made it or runs it (a trunk,
+    not attached; it counts per ``network_card``. ``ends_with_instance``: the cloud deletes it with its instance, or it
+    is not attached. ``special``: a service of the cloud made it or runs it (a trunk,
     requester-managed), nobody else may change it. ``tags`` as the cloud returns them.
     """
 
@@ -84,6 +85,7 @@ class NetworkInterface:
     device_index: int | None
     network_card: int = 0
     state: InterfaceState
+    ends_with_instance: bool = True
     special: bool = False
     primary_address: IPAddress
     addresses: frozenset[IPAddress] = frozenset()

@@ -246,6 +246,7 @@ def interface(eni: Eni) -> NetworkInterface:
         device_index=attachment.device_index if attachment else None,
         network_card=attachment.network_card_index if attachment else 0,
         state=state(eni),
+        ends_with_instance=attachment is None or attachment.delete_on_termination,
         special=_is_special(eni),
         primary_address=_primary_address(eni),
         addresses=_secondary(eni),

@@ -101,6 +101,10 @@ class AwsDriver:
         labels = [{"Key": key, "Value": value} for key, value in sorted(tags.of_owner(owner).items())]
         await self._ec2.call("CreateTags", convert.Nothing, Resources=[interface], Tags=labels)
 
+    async def end_with_instance(self, interface: InterfaceId) -> None:
+        """See ``interfaces``."""
+        await interfaces.end_with_instance(self._ec2, interface)
+
     async def delete_interface(self, interface: InterfaceId) -> None:
         """See ``interfaces``."""
         await interfaces.delete(self._ec2, self._clock, interface)

@@ -49,15 +49,14 @@ async def create(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> NetworkInter
         raise
     with _unfinished():
         eni = await _in_use(ec2, clock, made, want.instance)
-        if eni.attachment is not None and not eni.attachment.delete_on_termination:
-            await ec2.call(
-                "ModifyNetworkInterfaceAttribute",
-                convert.Nothing,
-                NetworkInterfaceId=made,
-                Attachment={"AttachmentId": eni.attachment.attachment_id, "DeleteOnTermination": True},
-            )
+        await _end_with_instance(ec2, eni)
     seen = convert.interface(eni)
-    return replace(seen, addresses=seen.addresses | later)
+    return replace(seen, addresses=seen.addresses | later, ends_with_instance=True)
+
+
+async def end_with_instance(ec2: Ec2, interface: str) -> None:
+    """``ProviderDriver.end_with_instance``."""
+    await _end_with_instance(ec2, await ec2.eni(interface))
 
 
 async def delete(ec2: Ec2, clock: Clock, interface: str) -> None:
@@ -78,6 +77,16 @@ async def delete(ec2: Ec2, clock: Clock, interface: str) -> None:
             detached.add(eni.attachment.attachment_id)
             await _detach(ec2, eni.attachment.attachment_id)
     raise _still_changing("DeleteNetworkInterface", interface, "detached")
+
+
+async def _end_with_instance(ec2: Ec2, eni: convert.Eni) -> None:
+    if eni.attachment is not None and not eni.attachment.delete_on_termination:
+        await ec2.call(
+            "ModifyNetworkInterfaceAttribute",
+            convert.Nothing,
+            NetworkInterfaceId=eni.network_interface_id,
+            Attachment={"AttachmentId": eni.attachment.attachment_id, "DeleteOnTermination": True},
+        )
 
 
 @contextmanager
