@@ -92,7 +92,7 @@ class KnownSubnets:
         return await self.named(driver, {interface.subnet for interface in instance.interfaces})
 
     async def named(self, driver: ProviderDriver, ids: Collection[SubnetId]) -> Mapping[SubnetId, Subnet]:
-        """``by_id``, with those of them that exist."""
+        """``by_id``, with those as well. Raises ``NotFound`` when one is gone."""
         if missing := set(ids) - self.by_id.keys():
             await self.read(driver, SubnetQuery(ids=tuple(sorted(missing)), tags={}))
         return self.by_id

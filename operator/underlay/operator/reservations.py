@@ -62,8 +62,9 @@ class Reservations:
             return ()
         asked = {} if _leaves(provider) else decide.parse(provider.value.spec.subnets.reservations)
         subnets = _subnets(provider)
-        known = await provider.subnets.named(provider.driver, subnets)
-        wishes, homeless = decide.place(asked, known.values())
+        with contextlib.suppress(NotFound):  # one is gone: the others are learnt from nodes
+            await provider.subnets.named(provider.driver, subnets)
+        wishes, homeless = decide.place(asked, provider.subnets.by_id.values())
         spared = set(homeless)
         for other in self._providers.sharing(provider):
             spared |= decide.parse(other.value.spec.subnets.reservations).keys()
