@@ -4,6 +4,7 @@ cloud's simulator.
 world      what a simulated cloud offers its tests
 reading    instance_id, limits, instance, instances, subnets, owned, holders
 creating   create_interface
+adopting   adopt
 deleting   delete_interface
 assigning  assign, by count and by name
 unassigning
@@ -15,6 +16,7 @@ A driver's own test file gives the fixture ``cloud`` and inherits ``DriverContra
 driver cannot do is not asked of it.
 """
 
+from providers.contract.adopting import Adopting
 from providers.contract.assigning import Assigning
 from providers.contract.creating import Creating
 from providers.contract.deleting import Deleting
@@ -25,5 +27,5 @@ from providers.contract.reserving import Reserving
 from providers.contract.unassigning import Unassigning
 
 
-class DriverContract(Reading, Creating, Deleting, Assigning, Unassigning, Grouping, Reserving, Pressing):
+class DriverContract(Reading, Creating, Adopting, Deleting, Assigning, Unassigning, Grouping, Reserving, Pressing):
     """All of it."""

@@ -2,8 +2,9 @@
 nothing is done twice.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from operator import methodcaller
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pytest
 
@@ -13,7 +14,21 @@ from underlay.core.cloud.driver import ProviderDriver
 from underlay.core.cloud.limits import LeaseNotHeld
 from underlay.core.cloud.model import AddressRequest, InterfaceState, NetworkInterface, Use
 
-Write = Callable[[ProviderDriver], Awaitable[object]]
+READING = frozenset(
+    {"limits", "instance", "instances", "subnets", "owned", "holders", "security_groups", "reservations"}
+)
+"""Verbs that change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A changing verb with its arguments."""
+
+    verb: str
+    arguments: tuple[object, ...]
+
+    async def __call__(self, driver: ProviderDriver) -> object:
+        return await getattr(driver, self.verb)(*self.arguments)
 
 
 def writes(cloud: Cloud, made: NetworkInterface) -> Mapping[str, tuple[str, Write]]:
@@ -21,9 +36,10 @@ def writes(cloud: Cloud, made: NetworkInterface) -> Mapping[str, tuple[str, Writ
     every: dict[str, tuple[str, Write]] = {}
 
     def add(name: str, operation: str, verb: str, *arguments: object) -> None:
-        every[name] = operation, methodcaller(verb, *arguments)
+        every[name] = operation, Write(verb, arguments)
 
     add("create", cloud.writes["create_interface"][0], "create_interface", wanted(cloud, name="pressed", index=2))
+    add("adopt", cloud.writes["adopt"][0], "adopt", made.id, cloud.owner)
     for kind in kinds(cloud):
         add(f"assign {kind}", cloud.assigns[kind], "assign", made.id, AddressRequest(kind=kind, count=1))
     for kind in single(cloud):
@@ -49,6 +65,13 @@ async def interface_with_all(cloud: Cloud) -> NetworkInterface:
 
 class Pressing:
     """Whatever the verb."""
+
+    async def test_every_changing_verb_is_pressed(self, cloud: Cloud) -> None:
+        """A verb that is new in the seam is one of those below, or said to change nothing."""
+        verbs = {name for name, _ in inspect.getmembers(ProviderDriver, inspect.iscoroutinefunction)} - {"close"}
+        made = await interface_with_all(cloud)
+
+        assert {write.verb for _, write in writes(cloud, made).values()} == verbs - READING
 
     async def test_throttling_is_waited_out(self, cloud: Cloud) -> None:
         """Refusals for too many calls are waited out, whichever verb they hit, and counted."""

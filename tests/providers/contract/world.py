@@ -79,6 +79,10 @@ class Cloud(Protocol):
         """One more driver with the same settings and a gate of the test's own. The test closes it."""
         ...
 
+    def by_hand(self, tags: Mapping[str, str]) -> InterfaceId:
+        """An interface of ``subnet`` that somebody else made, attached to nothing."""
+        ...
+
     def interfaces(self) -> list[Truth]:
         """All but primary interfaces of the account, as they really are."""
         ...
