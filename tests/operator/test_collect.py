@@ -46,6 +46,7 @@ def interfaces(draw: st.DrawFn) -> tuple[NetworkInterface, ...]:
                 made,
                 tags={**made.tags, **({tags.INTENT: token} if token else {})},
                 state=state,
+                special=draw(st.sampled_from((False, False, True))),
                 instance=InstanceId("i-1") if attached else None,
             )
         )
@@ -101,13 +102,16 @@ def ids(verdict: Verdict) -> set[str]:
 def test_nothing_protected_is_ever_deleted(
     seen: tuple[NetworkInterface, ...], earlier: dict[InterfaceId, float], named: list[str], recorded: list[str]
 ) -> None:
-    """Whatever was sighted before: of another owner, not detached, named by an intent, recorded or too young stays."""
+    """Whatever was sighted before: of another owner, tagged as nobody's to touch, not detached, named by an intent,
+    recorded or too young stays.
+    """
     networks = networks_of(["token-1", "token-2"], named, recorded)
 
     verdict = collect(earlier, seen, claims(networks), cluster=CLUSTER, now=2000, min_age_seconds=AGE)
 
     for item in verdict.orphans:
         assert item.tags.get(tags.CLUSTER) == CLUSTER
+        assert not item.special
         assert item.state is InterfaceState.AVAILABLE
         assert item.instance is None
         assert item.tags.get(tags.INTENT) not in ("token-1", "token-2")
@@ -125,6 +129,7 @@ def test_everything_else_goes_within_two_rounds(
         item.id
         for item in seen
         if item.tags.get(tags.CLUSTER) == CLUSTER
+        and not item.special
         and (item.state, item.instance) == (InterfaceState.AVAILABLE, None)
         and item.tags.get(tags.INTENT) not in ("token-1", "token-2")
         and item.id not in {*named, *recorded}

@@ -37,9 +37,9 @@ class Account:
     ec2: "EC2Client"
     cluster: str
 
-    def make(self, *, cluster: str = "", token: str = "") -> str:
-        """A detached interface with the tags that the driver writes, of our cluster unless told."""
-        tags = {CLUSTER_TAG: cluster or self.cluster} | ({INTENT_TAG: token} if token else {})
+    def make(self, *, cluster: str = "", token: str = "", tags: Mapping[str, str] | None = None) -> str:
+        """A detached interface with the tags that the driver writes, of our cluster unless told, and more."""
+        tags = {CLUSTER_TAG: cluster or self.cluster, **(tags or {})} | ({INTENT_TAG: token} if token else {})
         made = self.ec2.create_network_interface(
             SubnetId=self.site.subnet,
             TagSpecifications=[
@@ -107,12 +107,14 @@ def account(site: Site, cluster: str) -> Iterator[Account]:
 
 
 async def test_only_what_nobody_claims_is_deleted(account: Account, apiserver: "ApiServer") -> None:
-    """A detached interface of ours goes and an Event names it; one of another cluster, those of live intents (by token
-    or id), a recorded one and an attached one stay; when its intent has gone the interface does.
+    """A detached interface of ours goes and an Event names it; one of another cluster, one that a person tagged as not
+    to be managed, those of live intents (by token or id), a recorded one and an attached one stay; when its intent has
+    gone the interface does.
     """
     site = account.site
     orphan, foreign, attached = account.make(), account.make(cluster="other-uid"), account.make()
     intended, named, recorded = account.make(token=TOKEN), account.make(), account.make()
+    kept = account.make(tags={"node.k8s.amazonaws.com/no_manage": "true"})
     account.attach(attached)
     await site.add_provider(garbageCollection=SOON)
     started = "2026-01-01T00:00:00Z"
@@ -127,14 +129,14 @@ async def test_only_what_nobody_claims_is_deleted(account: Account, apiserver: "
         await eventually(lambda: account.still(orphan))
         await eventually(lambda: account.unsaid("OrphanDeleted", orphan))
         await time_passes(SEVERAL_ROUNDS)
-        stay = {foreign, attached, intended, named, recorded}
+        stay = {foreign, kept, attached, intended, named, recorded}
         assert stay <= account.present()
         assert await account.unsaid("OrphanDeleted", *stay) == list(stay)
 
         await account.status("intents", {"intents": intents[1:]})
 
         await eventually(lambda: account.still(intended))
-        assert {foreign, attached, named, recorded} <= account.present()
+        assert {foreign, kept, attached, named, recorded} <= account.present()
     assert "DetachNetworkInterface" not in site.calls()
 
 

@@ -18,10 +18,12 @@ def of_owner(owner: Owner) -> dict[str, str]:
 
 
 def is_managed(interface: NetworkInterface, cluster: str) -> bool:
-    """Pods may get what it has: this cluster's own, or the machine's first, and no cloud service runs it."""
-    return not interface.special and (interface.primary or is_owned(interface, cluster))
+    """Pods may get what it has: this cluster's own, or the machine's first unless a service of the cloud runs it."""
+    return is_owned(interface, cluster) or (interface.primary and not interface.special)
 
 
 def is_owned(interface: NetworkInterface, cluster: str) -> bool:
-    """The interface was made by the operator of this cluster (for whichever incarnation of the Node)."""
-    return bool(cluster) and interface.tags.get(CLUSTER) == cluster
+    """The interface was made by the operator of this cluster (for whichever incarnation of the Node), and neither has
+    a service of the cloud got it since nor a person forbidden to touch it.
+    """
+    return not interface.special and bool(cluster) and interface.tags.get(CLUSTER) == cluster

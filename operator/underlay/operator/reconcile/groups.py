@@ -26,15 +26,14 @@ def wanted(selector: SecurityGroupSelector, tagged: Collection[str], instance: I
 
 
 def differing(instance: Instance, groups: Collection[str], cluster: str) -> tuple[InterfaceId, ...]:
-    """Interfaces of ours that have other groups than ``groups``. The primary one is the node's; what a service of the
-    cloud runs, or others made, is theirs.
+    """Interfaces of ours that have other groups than ``groups``. The primary one is the node's; what others made
+    is theirs.
     """
     return tuple(
         item.id
         for item in instance.interfaces
         if tags.is_owned(item, cluster)
         and not item.primary
-        and not item.special
         and item.state in _CHANGEABLE
         and set(item.security_groups) != set(groups)
     )

@@ -167,8 +167,7 @@ def reserved(instance: Instance, coming: Mapping[IPAddress, InterfaceId], going:
 def _mine(ground: Ground) -> Iterator[NetworkInterface]:
     """Interfaces that pods may use, by device index."""
     for item in sorted(ground.instance.interfaces, key=lambda item: (item.device_index or 0, item.id)):
-        usable = ground.policy.use_primary if item.primary else tags.is_owned(item, ground.cluster)
-        if usable and not item.special:
+        if tags.is_managed(item, ground.cluster) and (ground.policy.use_primary or not item.primary):
             yield item
 
 
