@@ -34,13 +34,16 @@ def sizing(
 ) -> Sizing:
     """The policy's figures for addresses got as ``kind``, under ``pressure``.
 
-    A cordoned node gets what its pods need and nothing to spare.
+    A cordoned node gets what its pods need and nothing to spare. So does one whose subnets are empty, and no more of a
+    prefix is wanted than is needed: what prefixes it has may go when single addresses serve its pods.
     """
     # Half of an IPv6 prefix is no spare anybody needs.
     batch = kind.size if kind is Kind.IPV4_PREFIX else max(policy.batch, 1)
     # A float such as 0.7 may be just above what was written, and cost a whole batch.
-    spare = Fraction(str(policy.buffer)) * batch
-    if kind.is_prefix:
+    spare, grain = Fraction(str(policy.buffer)) * batch, kind.size
+    if pressure is Pressure.EMPTY:
+        batch, grain = 1, 1
+    elif kind.is_prefix:
         batch = kind.size
     elif pressure is not Pressure.NORMAL or cordoned:
         batch = 1
@@ -49,7 +52,7 @@ def sizing(
     return Sizing(
         batch=batch,
         spare=NOTHING if cordoned else spare,
-        grain=kind.size,
+        grain=grain,
         minimum=0 if cordoned else policy.minimum,
         max_idle=policy.max_idle,
         most=most,

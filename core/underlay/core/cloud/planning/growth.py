@@ -9,6 +9,7 @@ from math import ceil
 
 from underlay.core.cloud.model import Kind, Subnet
 from underlay.core.cloud.planning.actions import Assign, Create
+from underlay.core.cloud.planning.pressure import Pressure
 from underlay.core.cloud.planning.site import Berth, Site, families, kind_in, places, possible
 from underlay.core.cloud.planning.view import NodeView
 from underlay.core.identity import SubnetId
@@ -17,30 +18,32 @@ Growth = Assign | Create
 _PLENTY = 1 << 32
 
 
-def grow(view: NodeView, site: Site, lack: int) -> Iterator[Growth]:
+def grow(view: NodeView, site: Site, lack: int, *, needed: int) -> Iterator[Growth]:
     """Calls for ``lack`` more addresses of the leading family; never beyond a limit or what a subnet has.
 
-    Interfaces are filled from the lowest index, new ones follow.
+    Interfaces are filled from the lowest index, new ones follow. An empty subnet is asked for those that are ``needed``
+    alone: what was spare would go back there at once.
     """
     lead, *_ = families(view)
     free = {subnet.id: _PLENTY if subnet.free is None else subnet.free for subnet in view.subnets}
     for berth in site.berths:
         if berth.ready:
             kind = kind_in(view, lead, berth.interface.subnet)
-            count = _more(view, berth, kind, free, lack)
+            most = needed if _is_empty(view, berth.interface.subnet) else lack
+            count = _more(view, berth, kind, free, min(most, lack))
             free[berth.interface.subnet] = free.get(berth.interface.subnet, 0) - _taken(kind, count)
-            lack -= count * kind.size
+            lack, needed = lack - count * kind.size, needed - count * kind.size
             if count:
                 yield Assign(interface=berth.interface.id, kind=kind, count=count)
             yield from _followers(view, berth, berth.leading.usable + count * kind.size)
     for slot in site.slots:
-        if lack <= 0 or (found := _best(view, free, lack)) is None:
+        if lack <= 0 or (found := _best(view, free, lack, needed)) is None:
             return
         subnet, kind, count = found
         wanted = {kind: count, **_beside(view, subnet, count * kind.size)}
         # The interface takes one more than pods get: its own primary address.
         free[subnet] -= _taken(kind, count) + 1
-        lack -= count * kind.size
+        lack, needed = lack - count * kind.size, needed - count * kind.size
         yield Create(subnet=subnet, device_index=slot.device_index, network_card=slot.network_card, wanted=wanted)
 
 
@@ -80,21 +83,22 @@ def _followers(view: NodeView, berth: Berth, leading: int) -> Iterator[Assign]:
         yield Assign(interface=berth.interface.id, kind=kind, count=count)
 
 
-def _best(view: NodeView, free: dict[SubnetId, int], lack: int) -> tuple[SubnetId, Kind, int] | None:
+def _best(view: NodeView, free: dict[SubnetId, int], lack: int, needed: int) -> tuple[SubnetId, Kind, int] | None:
     """The best subnet that has all that is wanted of a new interface, else the one with most, if any."""
     offers: list[tuple[SubnetId, Kind, int]] = []
     for subnet in view.subnets:
         if subnet.zone in ("", view.instance.zone):
-            wanted, offer = _offer(view, subnet, free[subnet.id], lack)
+            most = needed if _is_empty(view, subnet.id) else lack
+            wanted, offer = _offer(view, subnet, free[subnet.id], lack, most)
             if wanted and offer[2] == wanted:
                 return offer
             offers.append(offer)
-    most = max(offers, key=lambda offer: offer[2] * offer[1].size, default=None)
-    return most if most and most[2] > 0 else None
+    best = max(offers, key=lambda offer: offer[2] * offer[1].size, default=None)
+    return best if best and best[2] > 0 else None
 
 
-def _offer(view: NodeView, subnet: Subnet, free: int, lack: int) -> tuple[int, tuple[SubnetId, Kind, int]]:
-    """What an interface in a subnet should come with, and what it can."""
+def _offer(view: NodeView, subnet: Subnet, free: int, lack: int, most: int) -> tuple[int, tuple[SubnetId, Kind, int]]:
+    """What an interface in a subnet should come with, and what it can; ``most`` addresses are asked of the subnet."""
     lead, *others = families(view)
     kind = kind_in(view, lead, subnet.id)
     wanted = min(places(view, lead), ceil(lack / kind.size)) if possible(view, kind, subnet.id) else 0
@@ -102,7 +106,12 @@ def _offer(view: NodeView, subnet: Subnet, free: int, lack: int) -> tuple[int, t
         follower = kind_in(view, family, subnet.id)
         beside = places(view, family) * follower.size if possible(view, follower, subnet.id) else 0
         wanted = min(wanted, beside // kind.size)
-    return wanted, (subnet.id, kind, min(wanted, _given(view, kind, subnet.id, free - 1)) if free > 0 else 0)
+    given = _given(view, kind, subnet.id, free - 1) if free > 0 else 0
+    return wanted, (subnet.id, kind, max(min(wanted, given, ceil(most / kind.size)), 0))
+
+
+def _is_empty(view: NodeView, subnet: SubnetId) -> bool:
+    return families(view)[0] == 4 and view.pressure(subnet) is Pressure.EMPTY
 
 
 def _beside(view: NodeView, subnet: SubnetId, leading: int) -> dict[Kind, int]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from underlay.core.cloud.model import InstanceState, Kind
 from underlay.core.cloud.planning import demand, shrinking
 from underlay.core.cloud.planning.actions import Action, Delete, Release
-from underlay.core.cloud.planning.demand import Sizing
 from underlay.core.cloud.planning.growth import gain, grow
 from underlay.core.cloud.planning.pressure import Pressure
 from underlay.core.cloud.planning.shortage import shortage
@@ -47,14 +46,14 @@ class Plan:
 def plan(view: NodeView) -> Plan:
     """The actions that bring the node to its target, cheapest first. Only a running instance gets any."""
     site, used = survey(view), view.pods + view.cooling
-    sizing = _sizing(view, site, site.kind)
-    target = demand.target(pods=view.pods, cooling=view.cooling, sizing=sizing, room=site.room)
+    target = _target(view, site, site.kind, site.pressure)
     if view.instance.state is not InstanceState.RUNNING:
         text = f"instance: {view.instance.id} is {view.instance.state}, not running"
         return Plan(target=target, usable=site.usable, actions=(), surplus=False, shortage=text)
 
     lack = max(target - site.leading, 0)
-    growth = tuple(grow(view, site, lack))
+    needed = max(_target(view, site, site.kind, Pressure.EMPTY) - site.leading, 0)
+    growth = tuple(grow(view, site, lack, needed=needed))
     text = shortage(view, site, lack=lack, granted=sum(gain(view, action) for action in growth))
     decided = Plan(
         target=target,
@@ -68,48 +67,44 @@ def plan(view: NodeView) -> Plan:
     if growth or lack or view.cordoned:
         return decided
 
-    excess = site.usable - _keep(view, site, sizing, target)
+    excess = site.usable - _keep(view, site, target)
     since = view.now if view.surplus_since is None else view.surplus_since
     ripe_seconds = view.addresses.release_delay_seconds - (view.now - since)
     old = ripe_seconds <= 0
-    spared = max(used, demand.target(pods=0, cooling=0, sizing=_bare(sizing), room=site.room))
     steps: tuple[Delete | Release, ...] = (
         *shrinking.delete_empty(view, site),
-        *shrinking.reclaim(view, site, site.usable - spared),
+        *shrinking.reclaim(view, site, site.usable - target),
         *shrinking.unfollowed(view, site),
-        *shrinking.drain(view, site),
+        *shrinking.drain(view, site, site.usable - target),
         *shrinking.release(view, site, excess, old=old),
     )
     waits = excess > 0 and not old
     return replace(decided, actions=_once(steps), surplus=excess > 0, ripe_seconds=ripe_seconds if waits else None)
 
 
-def _sizing(view: NodeView, site: Site, kind: Kind) -> Sizing:
-    return demand.sizing(view.addresses, kind, site.pressure, cordoned=view.cordoned, most=view.max_pods)
+def _target(view: NodeView, site: Site, kind: Kind, pressure: Pressure) -> int:
+    sizing = demand.sizing(view.addresses, kind, pressure, cordoned=view.cordoned, most=view.max_pods)
+    return demand.target(pods=view.pods, cooling=view.cooling, sizing=sizing, room=site.room)
 
 
-def _bare(sizing: Sizing) -> Sizing:
-    """The minimum alone."""
-    return replace(sizing, spare=demand.NOTHING)
-
-
-def _keep(view: NodeView, site: Site, sizing: Sizing, target: int) -> int:
+def _keep(view: NodeView, site: Site, target: int) -> int:
     """What may stay. Demand keeps idle addresses to max_idle; up to as many may stay although it would ask for fewer.
 
     Nor is a prefix given back because there was no whole block for the next one: in a while there will be.
     """
     used = view.pods + view.cooling
-    keep = max(target, used + sizing.max_idle) if sizing.max_idle and not site.pressure else target
+    idle = view.addresses.max_idle
+    keep = max(target, used + idle) if idle and not site.pressure else target
     if view.addresses.mode == "auto" and view.limits.prefixes and site.pressure is Pressure.NORMAL:
         whole = Kind.IPV4_PREFIX if site.kind.family == 4 else Kind.IPV6_PREFIX
-        sized = _sizing(view, site, whole)
-        keep = max(keep, demand.target(pods=view.pods, cooling=view.cooling, sizing=sized, room=site.room))
+        keep = max(keep, _target(view, site, whole, site.pressure))
     return keep
 
 
 def _most(view: NodeView, site: Site) -> int:
     """Pods the node can have addresses for with all that can be asked for now."""
-    most = site.leading + sum(gain(view, action) for action in grow(view, site, max(site.room - site.leading, 0)))
+    lack = max(site.room - site.leading, 0)
+    most = site.leading + sum(gain(view, action) for action in grow(view, site, lack, needed=lack))
     return min(most, site.room) if view.max_pods is None else min(most, site.room, max(view.max_pods, view.pods))
 
 

@@ -30,11 +30,12 @@ def delete_empty(view: NodeView, site: Site) -> Iterator[Delete]:
             yield Delete(interface=interface.id)
 
 
-def drain(view: NodeView, site: Site) -> Iterator[Release]:
-    """What pods have left meanwhile of prefixes that are being drained."""
+def drain(view: NodeView, site: Site, excess: int) -> Iterator[Release]:
+    """What pods have left meanwhile of prefixes that are being drained, as far as the node can do without it."""
     for berth in reversed(site.berths):
         for prefix in _blocks(view, berth):
-            if _drains(view, prefix) and (rest := _idle(view, prefix)):
+            if _drains(view, prefix) and 0 < len(rest := _idle(view, prefix)) <= excess:
+                excess -= len(rest)
                 yield Release(interface=berth.interface.id, items=frozenset({prefix}), fence=rest)
 
 
