@@ -13,7 +13,7 @@ from typing import Any
 from support.ownership import Ownership
 from underlay.core.addresses import RangeSet
 from underlay.core.api.ippool import INTERFACE_ANNOTATION, NODE_LABEL, PoolAllocation, SpiderIPPool, render_allocations
-from underlay.core.api.kubernetes import Pod
+from underlay.core.api.kubernetes import Node, Pod
 from underlay.core.api.nodenetwork import AGENT_MANAGER, AgentStatus, Release, Released, SpiderNodeNetwork
 from underlay.core.identity import node_label_value
 from underlay.core.ipam.ownership import names_pools, owner_of
@@ -48,6 +48,7 @@ class StandInAgent:
         self._networks = Reflector(client, SpiderNodeNetwork, fields=f"metadata.name={node}")
         self._pools = Reflector(client, SpiderIPPool, labels=f"{NODE_LABEL}={node_label_value(node)}")
         self._pods = Reflector(client, Pod, fields=f"spec.nodeName={node}")
+        self._nodes = Reflector(client, Node, fields=f"metadata.name={node}")
         self._dirty = asyncio.Event()
         self._written: dict[str, str | None] = {}
         self._said: AgentStatus | None = None
@@ -62,10 +63,14 @@ class StandInAgent:
 
     async def run(self) -> None:
         """Until cancelled."""
-        for reflector in (self._networks, self._pools, self._pods):
+        for reflector in (self._nodes, self._networks, self._pools, self._pods):
             reflector.subscribe(lambda _: self._dirty.set())
         await supervise(
-            networks=self._networks.run(), pools=self._pools.run(), pods=self._pods.run(), work=self._work()
+            nodes=self._nodes.run(),
+            networks=self._networks.run(),
+            pools=self._pools.run(),
+            pods=self._pods.run(),
+            work=self._work(),
         )
 
     def allow(self) -> None:
@@ -74,11 +79,11 @@ class StandInAgent:
         self._dirty.set()
 
     def held(self) -> set[str]:
-        """Addresses pods have."""
+        """Addresses pods have of the node's pools."""
         return set(self.claims)
 
     async def _work(self) -> None:
-        for reflector in (self._networks, self._pools, self._pods):
+        for reflector in (self._nodes, self._networks, self._pools, self._pods):
             await reflector.synced.wait()
         self._dirty.set()
         while True:
@@ -98,6 +103,10 @@ class StandInAgent:
             self.fences.clear()
             self._said = None
             return
+        node = self._nodes.store.get(None, self._node)
+        named = (network.spec.node_uid, network.spec.provider_id)
+        if node is None or named != (node.metadata.uid, node.spec.provider_id):
+            return  # an earlier machine's of that name
         if self.answering:
             for release in network.spec.release:
                 self._fence(release)
@@ -125,8 +134,8 @@ class StandInAgent:
 
     def _take_fixed(self, network: SpiderNodeNetwork) -> None:
         pods = {pod.metadata.uid for pod in self._pods.store.items()}
-        if not self.clinging:
-            self.fixed = {uid: address for uid, address in self.fixed.items() if uid in pods}
+        for uid in [uid for uid in self.fixed if uid not in pods and not self.clinging]:
+            self._ownership.free(self.fixed.pop(uid))
         ordinary = {verdict.pod_uid for verdict in network.spec.fixed if verdict.ordinary}
         fenced = {ip for fence in self.fences.values() for ip in fence.fenced}
         for interface in network.status.interfaces if network.status else []:
@@ -134,6 +143,7 @@ class StandInAgent:
                 free = item.address not in fenced and item.address not in self.fixed.values()
                 if item.pod_uid in pods - ordinary and free:
                     self.fixed[item.pod_uid] = item.address
+                    self._ownership.take(item.address, item.pod_uid)
 
     def _waits(self, pod: Pod, network: SpiderNodeNetwork) -> bool:
         """It waits for the operator's word about a fixed address, or has one."""
