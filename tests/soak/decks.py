@@ -12,8 +12,16 @@ _LOOK_SECONDS = 0.15
 _GAP = (2, 5)
 """The n-th next call is struck: never so many that the breaker must take the operation for broken."""
 _RARE_GAP = (1, 2)
-_RARE = frozenset({"DescribeInstanceTypes"})
-"""Called once for each type by each operator."""
+_RARE = frozenset(
+    {
+        "CreateSubnetCidrReservation",
+        "CreateTags",
+        "DeleteSubnetCidrReservation",
+        "DescribeInstanceTypes",
+        "UnassignIpv6Addresses",
+    }
+)
+"""Called seldom, DescribeInstanceTypes once for each type by each operator."""
 
 ANY: Mapping[str, Mapping[str, object]] = {
     "Throttled": {"kind": "error", "code": "RequestLimitExceeded"},
@@ -46,7 +54,8 @@ def faults_of(operation: str) -> Mapping[str, Mapping[str, object]]:
     found = {**ANY, **PARTICULAR.get(operation, {})}
     if operation.startswith(("Describe", "Get")):
         return {**found, **READS}
-    return {**found, **ALLOCATING} if operation.startswith(("Assign", "Create")) else found
+    allocates = operation.startswith("Assign") or operation == "CreateNetworkInterface"
+    return {**found, **ALLOCATING} if allocates else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from controlplane import access
 from controlplane.cluster import SERVICE_CIDR
 from controlplane.process import Process
+from soak.ground import Ground, provider_of
 from soak.stage import Stage
 from support.modes import Mode
 from support.operator_site import REGION, Site
@@ -71,7 +72,10 @@ class Machine:
         """Address → UID of the pod in whose namespace it is, by the kernel."""
         found: dict[str, str] = {}
         for uid, box in list(self.sandboxes.items()):
-            links = json.loads(await run("ip", "-n", box.name, "-j", "addr", "show", "eth0"))
+            try:
+                links = json.loads(await run("ip", "-n", box.name, "-j", "addr", "show", "eth0"))
+            except CommandFailed:
+                continue  # it ends just now; of a pod that stays and has no address the readings tell
             found |= {item["local"]: uid for item in links[0]["addr_info"] if item["scope"] == "global"}
         return found
 
@@ -138,13 +142,12 @@ class Machine:
         )
 
 
-async def machine(
-    stage: Stage, site: Site, number: int, *, mode: Mode, provider: str, subnet: str, ownership: Ownership
-) -> Machine:
-    """A node of ``provider`` that is really there; its agent has been started."""
+async def machine(stage: Stage, ground: Ground, number: int, *, mode: Mode, ownership: Ownership) -> Machine:
+    """A node of the mode's provider that is really there; its agent has been started."""
+    site, provider = ground.site, provider_of(ground.site, mode)
     name = f"{site.name}-real{number}"
     netns = await nodes.make_namespace(stage.names, name, number, stage.management)
-    body = {"type": mode.small, "subnet": subnet, "netns": netns}
+    body = {"type": mode.small, "subnet": ground.subnets[provider], "netns": netns}
     made = await asyncio.to_thread(stage.sim.control, "POST", "/instances", body)
     instance = Instance(
         id=made["id"],

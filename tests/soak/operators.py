@@ -5,16 +5,21 @@ import os
 import signal
 import sys
 from collections import Counter
+from contextlib import suppress
 from random import Random
 
 import msgspec
 
 from controlplane.process import Process
 from soak.stage import Stage
+from support.operations import WRITES
+from support.operator_site import eventually
 from underlay.operator.settings import Settings
 from underlay.operator.steps import WarmStep
 
-_STALL_SECONDS = 5.0
+_STALL_SECONDS = (2.0, 14.0)
+"""Shorter than the lease, and so long that another one leads before it wakes."""
+_LONGEST_SECONDS = 40.0
 REPLICAS = 2
 
 
@@ -38,10 +43,12 @@ class Operators:
             dies = ("--at", self._chance.choice(self._steps), "--nth", str(self._chance.randint(1, 20)))
             self._running.append(self._spawn(*(dies if self._made % 2 else ())))
 
-    async def disturb(self, *, between: tuple[float, float]) -> None:
-        """Until cancelled: every so many seconds something happens to the leader."""
+    async def disturb(self, *, writes: tuple[int, int]) -> None:
+        """Until cancelled: after so many writes at the cloud something happens to the leader. Were it by the clock, a
+        busy machine would see hardly one that comes to do anything.
+        """
         while True:
-            await asyncio.sleep(self._chance.uniform(*between))
+            await self._let_work(self._chance.randint(*writes))
             what = self._chance.choice(("kill", "stall", "go", "nothing"))
             self._bury("died at a step, or lost the lease")
             leader = await self._leader()
@@ -53,9 +60,10 @@ class Operators:
                 await asyncio.to_thread(leader.kill, signal.SIGTERM)
             elif what == "stall":
                 _signal(leader, signal.SIGSTOP)
-                await asyncio.sleep(_STALL_SECONDS)
+                await asyncio.sleep(self._chance.uniform(*_STALL_SECONDS))
                 _signal(leader, signal.SIGCONT)
-            self.ends[what] += what != "nothing"
+            if what != "nothing":
+                self.ends[what] += 1
             self._running = [process for process in self._running if process.alive()]
             self.start()
 
@@ -64,6 +72,20 @@ class Operators:
         for process in self._running:
             await asyncio.to_thread(process.kill, signal.SIGKILL)
         self._running = [self._spawn()]
+
+    async def _let_work(self, writes: int) -> None:
+        """Until there were so many more, or nothing is left to write."""
+        before = await self._written()
+
+        async def lacking() -> int:
+            return max(before + writes - await self._written(), 0)
+
+        with suppress(AssertionError):
+            await eventually(lacking, seconds=_LONGEST_SECONDS)
+
+    async def _written(self) -> int:
+        calls = await asyncio.to_thread(self._stage.sim.control, "GET", "/calls")
+        return sum(sum(codes.values()) for operation, codes in calls.items() if operation in WRITES)
 
     def _bury(self, why: str) -> None:
         dead = [process for process in self._running if not process.alive()]

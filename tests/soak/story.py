@@ -1,5 +1,5 @@
-"""What people and workloads do while the operator is disturbed: pods and nodes come and go, interfaces are detached by
-hand, agents are killed.
+"""What people and workloads do while the operator is disturbed: pods and nodes come and go, owners of fixed addresses
+move, blocks are kept, interfaces are attached and detached by hand, agents are killed.
 """
 
 import asyncio
@@ -9,15 +9,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from random import Random
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-
+from soak.ground import Ground
 from soak.machines import Machine
 from support.agent import StandInAgent
 from support.agreement import CLUSTER_TAG, Json, Reading, read
-from support.fleet import Fleet
 from support.modes import Mode
-from support.operator_site import REGION, Site, end
+from support.operator_site import end
 from support.ownership import Ownership
 from support.vigil import Vigil
 from underlay.core.api.kubernetes import Node
@@ -46,36 +43,30 @@ class Place:
 
 
 class Story:
-    """``done`` counts what was done. ``fleets`` (which share site and ownership) and ``subnets`` by provider."""
+    """``done`` counts what was done."""
 
     def __init__(
         self,
         *,
-        site: Site,
+        ground: Ground,
         api: Api,
-        fleets: dict[str, Fleet],
-        subnets: dict[str, str],
         ownership: Ownership,
         vigil: Vigil,
         chance: Random,
         tasks: asyncio.TaskGroup,
     ) -> None:
-        self._site = site
+        self._site = ground.site
         self._api = api
-        self._fleets = fleets
-        self._subnets = subnets
-        self._ownership = ownership
+        self._fleets = ground.fleets
+        self._subnets = ground.subnets
+        self._owners = ground.owners
+        self.ownership = ownership
         self._vigil = vigil
         self._chance = chance
         self._tasks = tasks
         self._numbers = 0
-        self._ec2 = boto3.client(
-            "ec2",
-            region_name=REGION,
-            endpoint_url=site.sim.url,
-            aws_access_key_id="AKIAHAND",
-            aws_secret_access_key="hand",  # noqa: S106 - signatures are not verified
-        )
+        self._adopting = ground.adopting
+        self._hands = ground.hands
         self.places: dict[str, Place] = {}
         self.agents: list[StandInAgent] = []
         self.done: Counter[str] = Counter()
@@ -87,7 +78,7 @@ class Story:
         suffix = name.removeprefix(f"{self._site.name}-") or f"n{self._numbers}"
         made = await asyncio.to_thread(self._site.add_instance, fleet.mode.small, self._subnets[provider])
         name = await self._site.add_node(suffix, provider_id=made["providerID"], site=provider)
-        agent = StandInAgent(self._site.client, name, self._ownership)
+        agent = StandInAgent(self._site.client, name, self.ownership)
         self.agents.append(agent)
         place = Place(name=name, provider=provider, mode=fleet.mode, agent=agent)
         place.task = self._tasks.create_task(agent.run())
@@ -104,7 +95,10 @@ class Story:
             "pods": (80, self.scale),
             "node replaced": (4, self._replace),
             "interface detached by hand": (8, self._detach),
+            "interface attached by hand": (5, self._attach),
             "agent killed": (2, self._restart_agent),
+            "owner moves": (12, self._move_owner),
+            "blocks kept": (6, self._reserve),
         }
         weights = [weight for weight, _ in actions.values()]
         (what,) = self._chance.choices(list(actions), weights=weights)
@@ -130,17 +124,18 @@ class Story:
             self._chance.shuffle(place.pods)
             gone, place.pods = place.pods[wanted:], place.pods[:wanted]
             await fleet.stop(gone)
-        self.done["pods started or stopped"] += 1
+        self.done[f"pods started or stopped, {place.mode}"] += 1
 
     async def leave(self, place: Place) -> None:
         """The machine ends with its pods; then its Node goes."""
         assert place.task is not None
         fleet = self._fleets[place.provider]
         await fleet.stop(place.pods)
+        await self._owners.leave(place.name)
         await end(place.task)
         if place.agent is not None:
-            for address in place.agent.held():
-                self._ownership.free(address)
+            for address in (*place.agent.held(), *place.agent.fixed.values()):
+                self.ownership.free(address)
         self._vigil.bury(await self._interfaces(), self._site.nodes[place.name])
         await asyncio.to_thread(self._site.terminate, place.name)
         await self._site.client.delete(Node, place.name)
@@ -154,6 +149,7 @@ class Story:
                 held |= await place.machine.kernel()
             elif place.agent is not None:
                 held |= {address: pod.metadata.uid or "" for address, (_, pod) in place.agent.claims.items()}
+                held |= {address: uid for uid, address in place.agent.fixed.items()}
         return await read(
             self._api,
             lambda: self._site.sim.control("GET", "/table"),
@@ -163,7 +159,30 @@ class Story:
         )
 
     async def differences(self) -> list[str]:
-        return (await self.reading()).differences()
+        table = await asyncio.to_thread(self._site.sim.control, "GET", "/table")
+        return [*(await self.reading()).differences(), *await self._owners.differences(table)]
+
+    async def homeless(self) -> list[int]:
+        """Owners that cannot be started."""
+        return await self._owners.homeless(self._owned(), self._chance)
+
+    async def move_owners(self) -> None:
+        """Each owner's pod starts anew, on another node if there is one."""
+        for number, home in list(self._owners.homes.items()):
+            others = [name for name in self._owned() if name != home] or [home]
+            await self._owners.move(number, self._chance.choice(others))
+
+    def _owned(self) -> list[str]:
+        return sorted(name for name, place in self.places.items() if place.provider == self._owners.provider)
+
+    async def _move_owner(self, _: Place) -> None:
+        if nodes := self._owned():
+            await self._owners.act(nodes, self._chance)
+            self.done["owners moved"] += 1
+
+    async def _reserve(self, _: Place) -> None:
+        await self._owners.reserve(self._chance)
+        self.done["blocks to keep changed"] += 1
 
     async def _replace(self, place: Place) -> None:
         """Another machine takes the place, under the same name or another."""
@@ -190,14 +209,20 @@ class Story:
             return
         row = self._chance.choice(sorted(ours, key=lambda row: str(row["id"])))
         self._vigil.dead.add(row["id"])
-        try:
-            await asyncio.to_thread(self._ec2.detach_network_interface, AttachmentId=row["attachment"]["id"])
-        except (ClientError, BotoCoreError):
-            return  # struck by a fault, or the operator was faster
-        fleet = self._fleets[place.provider]
-        await fleet.stop(place.pods)
+        detached = await self._hands.detach(row["attachment"]["id"])
+        await self._fleets[place.provider].stop(place.pods)
+        await self._owners.leave(place.name)
         place.pods.clear()
-        self.done["interfaces detached by hand"] += 1
+        self.done["interfaces detached by hand"] += detached
+
+    async def _attach(self, _: Place) -> None:
+        """A person attaches one to a machine whose provider adopts it."""
+        if places := [place for place in self.places.values() if place.provider in self._adopting]:
+            place = self._chance.choice(places)
+            machine, subnet = self._site.nodes[place.name], self._subnets[place.provider]
+            self.done["interfaces attached by hand"] += await self._hands.attach(
+                machine, await self._interfaces(), subnet
+            )
 
     async def _restart_agent(self, place: Place) -> None:
         if place.machine is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from support.ranges import NONE, Ranges, has, merged, of_family, overlap, ranges, size, text, union
+from support.ranges import NONE, Ranges, has, merged, of_family, overlap, ranges, size, text, union, without
 from world.api import Api
 
 Json = dict[str, Any]
@@ -21,6 +21,7 @@ Holders = Mapping[str, str]
 SPIDERPOOL = "/apis/spiderpool.spidernet.io/v2beta1"
 CLUSTER_TAG = "underlay.spidernet.io/cluster"
 INTERFACE = "underlay.spidernet.io/interface"
+NODE = "underlay.spidernet.io/node"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +48,7 @@ class Reading:
         for node in self.machines:
             found += [f"{node}: {what}" for what in self._of_node(node)]
         found += list(self._of_pods())
-        found += [
-            f"SpiderIPBlock {block['metadata']['name']} gives {address} to {entry['uid']}, who has not got it"
-            for block in self.blocks
-            for address, entry in block.get("status", {}).get("entries", {}).items()
-            if entry.get("node") in self.machines and self.owners.get(address) != entry["uid"]
-        ]
+        found += list(self._of_blocks())
         return found
 
     def cloud(self, node: str) -> Mapping[str, Ranges]:
@@ -72,7 +68,9 @@ class Reading:
             return
         status, spec = network.get("status", {}), network["spec"]
         stated = {
-            entry["id"]: _for_pods([*entry.get("addresses", []), *entry.get("prefixes", [])])
+            entry["id"]: _for_pods(
+                [*entry.get("addresses", []), *entry.get("prefixes", []), *(item["address"] for item in _fixed(entry))]
+            )
             for entry in status.get("interfaces", [])
         }
         if stated != cloud:
@@ -82,9 +80,12 @@ class Reading:
             if pool["spec"].get("nodeName") == [node]:
                 pools.setdefault(pool["metadata"]["annotations"][INTERFACE], []).append(ranges(pool["spec"]["ips"]))
         offered = {interface: union(parts) for interface, parts in pools.items()}
+        apart = ranges(item["address"] for entry in status.get("interfaces", []) for item in _fixed(entry))
+        cloud = {interface: without(got, apart) for interface, got in cloud.items()}
         if offered != {interface: got for interface, got in cloud.items() if got}:
             yield f"cloud {shown(cloud)} but pools {shown(offered)}"
         under_way = [("intent", status.get("intents")), ("release done", spec.get("releaseDone"))]
+        under_way.append(("recall", spec.get("recall")))
         if not self._may_drain(node):
             under_way += [("release", spec.get("release")), ("answer", status.get("released"))]
         for where, entries in under_way:
@@ -131,9 +132,43 @@ class Reading:
         if bare:
             yield f"{len(bare)} pods have no address: {bare[:3]}"
 
+    def _of_blocks(self) -> Iterator[str]:
+        """Whoever holds a fixed address by a block has it, on the node that the block names; nobody else has one."""
+        uids = {pod["metadata"]["uid"] for pod in self.pods}
+        entries = [item for block in self.blocks for item in block.get("status", {}).get("entries", {}).items()]
+        held = {
+            address: entry
+            for address, entry in entries
+            if (entry["node"] in self.machines or entry["uid"] in uids) and not entry.get("coolingSince")
+        }
+        for address, entry in held.items():
+            if self.owners.get(address) != entry["uid"]:
+                yield f"a SpiderIPBlock gives {address} to {entry['uid']}, who has not got it"
+        listed = {
+            item["address"]: (node, item.get("podUID", ""))
+            for node in self.machines
+            for interface in self.networks.get(node, {}).get("status", {}).get("interfaces", [])
+            for item in _fixed(interface)
+        }
+        recorded = {address: (entry["node"], entry["uid"]) for address, entry in held.items()}
+        if listed != recorded:
+            changed = sorted(listed.items() ^ recorded.items())
+            yield f"fixed addresses: SpiderNodeNetworks and blocks differ by {changed}"
+        shared = union(
+            ranges(pool["spec"]["ips"]) for pool in self.pools if pool["metadata"]["labels"].get(NODE) == "shared"
+        )
+        for address, uid in self.owners.items():
+            if has(shared, address) and address not in held:
+                yield f"{address} of a pool of fixed addresses is with {uid}, and no block says so"
+
     def _is_orphan(self, row: Json) -> bool:
         held = row["attachment"]["instance"] if row["attachment"] else ""
         return CLUSTER_TAG in row["tags"] and held not in self.machines.values()
+
+
+def _fixed(interface: Json) -> Iterable[Json]:
+    """Fixed addresses that are on the interface at the cloud."""
+    return (item for item in interface.get("floating", []) if not item.get("arriving"))
 
 
 def usable(row: Json) -> Ranges:

@@ -2,19 +2,19 @@
 
 from underlay.providers.aws.calls import RATES
 
-APART: frozenset[str] = frozenset(
+ASKED: frozenset[str] = frozenset(
     {
         "CreateSubnetCidrReservation",
         "CreateTags",
         "DeleteSubnetCidrReservation",
-        "GetSubnetCidrReservations",
         "DescribeSecurityGroups",
+        "GetSubnetCidrReservations",
     }
 )
-"""Only providers with reservations, with security groups by tags, or that adopt, lead to these; such have tests of
-their own. Whoever gives them to the providers of these stories takes them off this list: tests fail if one of them is
-called.
+"""Only providers with reservations, with security groups by tags, or that adopt, lead to these: in the soak, and in
+tests of their own.
 """
-SENT = frozenset(RATES) - APART
+SENT = frozenset(RATES) - ASKED
+"""What a provider leads to that asks for nothing special."""
 WRITES = frozenset(operation for operation in RATES if not operation.startswith(("Describe", "Get")))
 """All that change something, whoever leads to them."""

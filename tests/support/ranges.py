@@ -30,6 +30,15 @@ def union(of: Iterable[Ranges]) -> Ranges:
     return merged(part for ranges_ in of for part in ranges_)
 
 
+def without(of: Ranges, gone: Ranges) -> Ranges:
+    left = set(of)
+    for family, first, last in gone:
+        for part in [part for part in left if part[0] == family and part[1] <= last and first <= part[2]]:
+            left.remove(part)
+            left |= {(family, low, high) for low, high in ((part[1], first - 1), (last + 1, part[2])) if low <= high}
+    return frozenset(left)
+
+
 def of_family(of: Ranges, family: int) -> Ranges:
     return frozenset(part for part in of if part[0] == family)
 
