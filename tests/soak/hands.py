@@ -28,6 +28,10 @@ class Hands:
             config=Config(read_timeout=_PATIENCE_SECONDS, retries={"total_max_attempts": 1}),
         )
 
+    def close(self) -> None:
+        """Lets go of connections."""
+        self._ec2.close()
+
     async def keep(self, subnet: str, cidr: str) -> None:
         """Reserves a block for whoever names an address of it."""
         await asyncio.to_thread(

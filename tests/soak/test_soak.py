@@ -112,6 +112,7 @@ async def test_whatever_happens_all_readings_agree_in_the_end(
             print(text)
             for task in [*background, *(place.task for place in story.places.values() if place.task)]:
                 await end(task)
+            made.hands.close()
         assert ownership.problems == []
         assert [problem for agent in story.agents for problem in agent.problems] == []
         assert calls.total() >= counts.calls
