@@ -1,13 +1,10 @@
 """What a node had before Underlay came."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from boto3.session import Session
 
-from support.operator_site import KEY, REGION, Site, agent, eventually, operator
+from support.operator_site import Site, agent, eventually, operator
 from underlay.core.addresses import RangeSet
 from underlay.core.api.ippool import INTERFACE_ANNOTATION
 from underlay.core.api.kubernetes import Pod
@@ -15,8 +12,6 @@ from underlay.core.api.networkprovider import SpiderNetworkProvider
 from underlay.core.kube import errors as kube_errors
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.client import EC2Client
-
     from conftest import ApiServer
 
 pytestmark = pytest.mark.apiserver
@@ -29,7 +24,7 @@ async def test_what_was_there_is_left_alone(site: Site, apiserver: "ApiServer") 
     node = await site.add_node()
     instance = site.nodes[node]
     primary = next(iter(site.interfaces(node)))
-    with _ec2(site) as ec2:
+    with site.ec2() as ec2:
         given = ec2.assign_private_ip_addresses(NetworkInterfaceId=primary, SecondaryPrivateIpAddressCount=2)
     by_hand = _attached_by_hand(site, instance)
     theirs = {item["PrivateIpAddress"] for item in given["AssignedPrivateIpAddresses"]} | by_hand["addresses"]
@@ -85,15 +80,8 @@ async def test_what_was_there_is_adopted(site: Site, apiserver: "ApiServer") -> 
         assert by_hand["id"] not in {row["id"] for row in site.sim.control("GET", "/table")["interfaces"]}
 
 
-@contextmanager
-def _ec2(site: Site) -> Iterator["EC2Client"]:
-    session = Session(aws_access_key_id=KEY, aws_secret_access_key="any", region_name=REGION)  # noqa: S106
-    with closing(session.client("ec2", endpoint_url=site.sim.url)) as client:
-        yield client
-
-
 def _attached_by_hand(site: Site, instance: str) -> dict[str, Any]:
-    with _ec2(site) as ec2:
+    with site.ec2() as ec2:
         made = ec2.create_network_interface(SubnetId=site.subnet, SecondaryPrivateIpAddressCount=2)["NetworkInterface"]
         ec2.attach_network_interface(NetworkInterfaceId=made["NetworkInterfaceId"], InstanceId=instance, DeviceIndex=1)
     addresses = {item["PrivateIpAddress"] for item in made["PrivateIpAddresses"] if not item["Primary"]}

@@ -3,12 +3,11 @@
 import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 
-from support.operator_site import KEY, REGION, Site, agent, eventually, operator
+from support.operator_site import Site, agent, eventually, operator
 from underlay.core.api.networkprovider import SpiderNetworkProvider
 from underlay.core.cloud.tags import CLUSTER
 
@@ -139,19 +138,14 @@ def _made(site: Site) -> list[str]:
     return [row["id"] for row in site.sim.control("GET", "/table")["interfaces"] if CLUSTER in row["tags"]]
 
 
-def _ec2(site: Site) -> Any:  # noqa: ANN401 - the SDK makes its methods at run time
-    secret = "any"  # noqa: S105 the simulator checks none
-    return boto3.client(
-        "ec2", endpoint_url=site.sim.url, region_name=REGION, aws_access_key_id=KEY, aws_secret_access_key=secret
-    )
-
-
 def _attach(site: Site, machine: str, index: int) -> str:
-    made = _ec2(site).create_network_interface(SubnetId=site.subnet)["NetworkInterface"]["NetworkInterfaceId"]
-    _ec2(site).attach_network_interface(NetworkInterfaceId=made, InstanceId=machine, DeviceIndex=index)
+    with site.ec2() as ec2:
+        made = ec2.create_network_interface(SubnetId=site.subnet)["NetworkInterface"]["NetworkInterfaceId"]
+        ec2.attach_network_interface(NetworkInterfaceId=made, InstanceId=machine, DeviceIndex=index)
     return str(made)
 
 
 def _take_away(site: Site, interface: str) -> None:
     (row,) = [row for row in site.sim.control("GET", "/table")["interfaces"] if row["id"] == interface]
-    _ec2(site).detach_network_interface(AttachmentId=row["attachment"]["id"])
+    with site.ec2() as ec2:
+        ec2.detach_network_interface(AttachmentId=row["attachment"]["id"])

@@ -8,13 +8,14 @@ import base64
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from boto3.session import Session
 
 from cloudsim.server.app import Settings as SimulatorSettings
 from cloudsim.threaded import Simulator, simulator
@@ -35,6 +36,9 @@ from underlay.operator.main import lead, run
 from underlay.operator.providers import Providers
 from underlay.operator.removal import Removal
 from underlay.operator.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
 
 REGION = "us-east-1"
 ZONE = "us-east-1a"
@@ -148,6 +152,13 @@ class Site:
     def calls(self) -> Mapping[str, Mapping[str, int]]:
         """What was called at the cloud: operation → code → count."""
         return self.sim.control("GET", "/calls")
+
+    @contextmanager
+    def ec2(self) -> Iterator["EC2Client"]:
+        """What people and other programs do in the account."""
+        session = Session(aws_access_key_id=KEY, aws_secret_access_key="any", region_name=REGION)  # noqa: S106
+        with closing(session.client("ec2", endpoint_url=self.sim.url)) as client:
+            yield client
 
     def interfaces(self, node: str) -> dict[str, set[str]]:
         """The simulator's own table: interfaces attached to the node's machine, their secondary addresses, prefixes."""

@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 
 from support.fleet import Fleet, fleet_on, numbered, spread
 from support.modes import IPV4, Mode, cases
-from support.operator_site import REGION, Site, eventually, operator
+from support.operator_site import Site, eventually, operator
 from support.vigil import keeping_vigil
 from underlay.core.kube.client import KubeClient
 from world.api import Api
@@ -77,27 +76,16 @@ async def test_a_subnet_without_a_whole_block_serves_single_addresses(
             await fleet.settled(seconds=60)
 
 
-def _ec2(site: Site) -> Any:  # noqa: ANN401 - the SDK makes its methods at run time
-    """Somebody else of the same account."""
-    return boto3.client(
-        "ec2",
-        region_name=REGION,
-        endpoint_url=site.sim.url,
-        aws_access_key_id="AKIAOTHER",
-        aws_secret_access_key="other",  # noqa: S106 - signatures are not verified
-    )
-
-
 def _take(site: Site, addresses: Iterable[str]) -> list[str]:
-    ec2 = _ec2(site)
-    made = [ec2.create_network_interface(SubnetId=site.subnet, PrivateIpAddress=address) for address in addresses]
+    with site.ec2() as ec2:
+        made = [ec2.create_network_interface(SubnetId=site.subnet, PrivateIpAddress=address) for address in addresses]
     return [str(answer["NetworkInterface"]["NetworkInterfaceId"]) for answer in made]
 
 
 def _give_back(site: Site, interfaces: Iterable[str]) -> None:
-    ec2 = _ec2(site)
-    for interface in interfaces:
-        ec2.delete_network_interface(NetworkInterfaceId=interface)
+    with site.ec2() as ec2:
+        for interface in interfaces:
+            ec2.delete_network_interface(NetworkInterfaceId=interface)
 
 
 async def _no_prefix(site: Site, node: str) -> str:
