@@ -29,6 +29,7 @@ from underlay.core.cloud.model import (
     SubnetQuery,
 )
 from underlay.core.cloud.registry import ProviderSettings, load
+from underlay.core.cloud.tags import of_owner
 from underlay.core.identity import InstanceId, InterfaceId, ReservationId, SubnetId
 from underlay.core.runtime.clock import RealClock
 from underlay.providers.aws.calls import RATES, Ec2
@@ -92,6 +93,7 @@ class Ec2Cloud:
                 "ModifyNetworkInterfaceAttribute",
             ),
             "adopt": ("CreateTags",),
+            "end_with_instance": ("ModifyNetworkInterfaceAttribute",),
             "delete_interface": ("DetachNetworkInterface", "DeleteNetworkInterface"),
             "set_security_groups": ("ModifyNetworkInterfaceAttribute",),
             "reserve": ("CreateSubnetCidrReservation",),
@@ -319,11 +321,19 @@ class TestEc2:
         await _until(cloud, made.id, lambda item: item.special is special)
 
     async def test_interfaces_tagged_as_not_ours(self, cloud: Ec2Cloud) -> None:
-        """EKS's tag that forbids to manage an interface is heeded."""
+        """EKS's tag that forbids to manage an interface is heeded, also on one that has our tags; none is made with it,
+        since there would soon be more and more of them.
+        """
         tags = {"node.k8s.amazonaws.com/no_manage": "true"}
-        made = await cloud.driver.create_interface(replace(wanted(cloud), tags=tags))
+        with pytest.raises(errors.Rejected, match=r"spec\.interfaces\.tags"):
+            await cloud.driver.create_interface(replace(wanted(cloud), tags=tags))
+        assert cloud.interfaces() == []
+        interface = cloud.by_hand({**tags, **of_owner(cloud.owner)})
 
-        assert made.special
+        async with asyncio.timeout(10):
+            while not (found := await cloud.driver.owned(cloud.owner)):
+                pass
+        assert [(item.id, item.special) for item in found] == [(interface, True)]
 
     @pytest.mark.parametrize(
         ("own", "main", "expected"),

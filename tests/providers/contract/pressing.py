@@ -54,6 +54,7 @@ def writes(cloud: Cloud, made: NetworkInterface) -> Mapping[str, tuple[str, Writ
         block = (cloud.subnet, cloud.block, Use.PREFIX, cloud.owner)
         add("reserve", cloud.writes["reserve"][0], "reserve", *block)
         add("unreserve", cloud.writes["unreserve"][0], "unreserve", cloud.strange_reservation)
+    add("end with instance", cloud.writes["end_with_instance"][0], "end_with_instance", made.id)
     add("delete", cloud.writes["delete_interface"][0], "delete_interface", made.id)
     return every
 

@@ -40,7 +40,7 @@ _INSTANCE = {
 
 _ORDINARY = frozenset({"interface", "efa"})
 """Interface types that a user makes and changes; every other is made or run by a service of AWS."""
-_HANDS_OFF = ("node.k8s.amazonaws.com/no_manage", "true")
+HANDS_OFF = ("node.k8s.amazonaws.com/no_manage", "true")
 """The tag by which EKS's own tools, too, leave an interface alone."""
 
 
@@ -297,7 +297,7 @@ def _is_special(eni: Eni) -> bool:
     attachment = eni.attachment
     # An interface that a service attached to a machine of its own, such as a load balancer's.
     elsewhere = attachment is not None and attachment.instance_owner_id not in ("", eni.owner_id)
-    unmanaged = any((tag.key, tag.value) == _HANDS_OFF for tag in eni.tag_set)
+    unmanaged = any((tag.key, tag.value) == HANDS_OFF for tag in eni.tag_set)
     run_by_aws = eni.requester_managed or eni.operator.managed or eni.interface_type not in _ORDINARY
     return run_by_aws or elsewhere or unmanaged
 

@@ -212,6 +212,12 @@ def closed(operation: str) -> Unavailable:
     return Unavailable(provider=PROVIDER, operation=operation, code="DriverClosed", message=message)
 
 
+def hands_off(operation: str, tag: str) -> Rejected:
+    """An interface that nobody may touch is no use; nothing was sent."""
+    message = f"spec.interfaces.tags: found {tag}, expected tags without it, since it keeps everybody's hands off"
+    return Rejected(provider=PROVIDER, operation=operation, code="HandsOff", message=message)
+
+
 def not_found(operation: str, code: str, message: str) -> NotFound:
     """What EC2 says by leaving something out of a list."""
     return NotFound(provider=PROVIDER, operation=operation, code=code, message=message)

@@ -36,6 +36,8 @@ _INDEX_ATTEMPTS = 3
 
 async def create(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> NetworkInterface:
     """``ProviderDriver.create_interface``."""
+    if convert.HANDS_OFF in want.tags.items():
+        raise errors.hands_off("CreateNetworkInterface", "=".join(convert.HANDS_OFF))
     later = _with_a_count(want)
     made = await _made(ec2, clock, want, without=later)
     try:
@@ -49,7 +51,8 @@ async def create(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> NetworkInter
         raise
     with _unfinished():
         eni = await _in_use(ec2, clock, made, want.instance)
-        await _end_with_instance(ec2, eni)
+        if eni.attachment is not None and not eni.attachment.delete_on_termination:
+            await _end_with_instance(ec2, eni)
     seen = convert.interface(eni)
     return replace(seen, addresses=seen.addresses | later, ends_with_instance=True)
 
@@ -80,7 +83,7 @@ async def delete(ec2: Ec2, clock: Clock, interface: str) -> None:
 
 
 async def _end_with_instance(ec2: Ec2, eni: convert.Eni) -> None:
-    if eni.attachment is not None and not eni.attachment.delete_on_termination:
+    if eni.attachment is not None:
         await ec2.call(
             "ModifyNetworkInterfaceAttribute",
             convert.Nothing,
