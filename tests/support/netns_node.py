@@ -201,3 +201,10 @@ async def inside(name: str, work: Callable[[], T]) -> T:
 
     with ThreadPoolExecutor(1) as threads:
         return await asyncio.get_running_loop().run_in_executor(threads, enter)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another task brings about in the kernel."""
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - the kernel has no event for it that a test could await
+            await asyncio.sleep(0.02)

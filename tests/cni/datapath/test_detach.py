@@ -1,12 +1,11 @@
 """Detaching: what is free at once, what is left for later, and that nothing has to be there."""
 
-import asyncio
 from collections.abc import Callable
 from ipaddress import ip_address, ip_interface
 
 import pytest
 
-from support.netns_node import GATEWAY, NodeWorld
+from support.netns_node import GATEWAY, NodeWorld, until
 from underlay.cni.datapath.attach import Want
 from underlay.cni.datapath.calls import Detach
 from underlay.cni.datapath.errors import InterfaceExists
@@ -89,7 +88,7 @@ async def test_namespace_not_named_any_more(world: NodeWorld, datapath: Datapath
     await datapath.detach(leaving(want, netns=None))
 
     assert host_ways(world) == ([], [])
-    await _until(lambda: "veth0" not in world.links(pod))
+    await until(lambda: "veth0" not in world.links(pod))
 
 
 async def test_addresses_not_told(world: NodeWorld, datapath: Datapath, wanting: Wanting) -> None:
@@ -116,7 +115,7 @@ async def test_links_left_are_removed_later(world: NodeWorld, wanting: Wanting) 
             await datapath.detach(leaving(want))
 
         pods = [want.netns.rpartition("/")[2] for want in wants]
-        await _until(lambda: all(world.links(pod) == {"lo"} for pod in pods))
+        await until(lambda: all(world.links(pod) == {"lo"} for pod in pods))
         assert world.links(world.host) == {"lo", "eth0", "eth1"}
     finally:
         await datapath.close()
@@ -138,7 +137,7 @@ async def test_other_namespace_under_the_same_path(world: NodeWorld, wanting: Wa
 
         await datapath.detach(leaving(other))
 
-        await _until(lambda: world.links(other.netns.rpartition("/")[2]) == {"lo"})
+        await until(lambda: world.links(other.netns.rpartition("/")[2]) == {"lo"})
         assert world.links(pod) == {"lo", "eth0", "veth0"}
     finally:
         await datapath.close()
@@ -198,10 +197,3 @@ async def test_further_interface_leaves_the_first_alone(world: NodeWorld, datapa
     assert ip_address("10.0.1.11") not in {
         address.ip for link in await datapath.inspect(str(world.path(pod))) for address in link.addresses
     }
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    """Wait for what another task brings about in the kernel."""
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - the kernel has no event for it that a test could await
-            await asyncio.sleep(0.02)

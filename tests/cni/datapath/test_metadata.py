@@ -5,6 +5,7 @@ The network answers for all of them on every link, as a cloud does, and counts w
 
 import contextlib
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from support.netns_node import GATEWAY, MASTER, NODE_ADDRESS, Listener, NodeWorld, inside, run
+from support.netns_node import GATEWAY, MASTER, NODE_ADDRESS, Listener, NodeWorld, inside, run, until
 from underlay.cni.datapath.attach import Want
 from underlay.cni.datapath.calls import NodeFacts
 from underlay.cni.datapath.shell import Datapath
@@ -105,8 +106,7 @@ async def test_no_way_leads_to_the_nodes_metadata(
     assert await world.call(world.host, METADATA, 80) == NODE_ADDRESS
     assert await world.call(pod, RESOLVER, 80) == NODE_ADDRESS
 
-    world.execute(world.host, "nft", "delete", "table", "inet", "underlay_services")
-    world.execute(world.host, "nft", "delete", "table", "netdev", "underlay_services")
+    await datapath.withhold((), {"eth0", MASTER})
     host_takes = {"frame to the master", "tagged frame to the master"} if kind == "macvlan" else set()
     assert await arriving(world, pod, WAYS) == WAYS.keys() - host_takes
 
@@ -226,19 +226,47 @@ async def test_a_master_that_comes_later_is_filtered(world: NodeWorld, datapath:
 
 
 @pytest.mark.usefixtures("metadata")
-async def test_a_flushed_ruleset_is_put_back(world: NodeWorld, datapath: Datapath, wanting: Wanting) -> None:
-    """After a firewall has flushed all tables, saying the same wish again withholds again; a restart leaves no gap."""
+@pytest.mark.parametrize(
+    "undone",
+    ["flush ruleset", "flush table netdev underlay_services", "delete table inet underlay_services"],
+)
+async def test_what_a_firewall_flushes_is_put_back(
+    world: NodeWorld, datapath: Datapath, wanting: Wanting, undone: str
+) -> None:
+    """After a firewall has flushed all tables, or somebody one of them, metadata is withheld again at once."""
     await datapath.attach(dual(wanting, pod := world.pod()))
-    world.execute(world.host, "nft", "flush", "ruleset")
-    assert await arriving(world, pod, PAST_HOST) == PAST_HOST.keys()
+    before = rules(world)
 
-    await datapath.withhold(WITHHELD, {"eth0", MASTER})
-    assert await arriving(world, pod, PAST_HOST) == set()
+    world.execute(world.host, "nft", undone)
+    await until(lambda: rules(world) == before)
 
+    assert await arriving(world, pod, {**PAST_HOST, "through veth0": WAYS["through veth0"]}) == set()
+    assert await world.call(world.host, METADATA, 80) == NODE_ADDRESS
+
+
+async def test_a_restarted_agent_leaves_no_gap(world: NodeWorld) -> None:
+    """What an earlier agent withholds stays until the next one knows what to withhold, whatever it puts back before."""
+    earlier = Datapath(world.path(world.host))
+    await earlier.start()
+    await earlier.withhold(WITHHELD, {"eth0", MASTER})
+    await earlier.close()
+    withheld = rules(world)
     again = Datapath(world.path(world.host))
     await again.start()
-    await again.close()
-    assert await arriving(world, pod, PAST_HOST) == set()
+    try:
+        world.execute(world.host, "nft", "delete", "table", "inet", "underlay")
+        await until(lambda: "masquerade" in rules(world))
+        assert sorted(rules(world).splitlines()) == sorted(withheld.splitlines())
+
+        await again.withhold((), {"eth0", MASTER})
+        assert METADATA not in rules(world)
+    finally:
+        await again.close()
+
+
+def rules(world: NodeWorld) -> str:
+    """The host's ruleset without counters, and without the mark, which each agent chooses."""
+    return re.sub(r"0x[89a-f][0-9a-f]{7}\b", "MARK", world.execute(world.host, "nft", "-s", "list", "ruleset"))
 
 
 # what a pod may try; each returns when it has tried

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from support.netns_node import NODE_ADDRESS, REMOTE, NodeWorld
+from support.netns_node import NODE_ADDRESS, REMOTE, NodeWorld, until
 from underlay.cni.datapath.attach import Want
 from underlay.cni.datapath.shell import Datapath
 
@@ -87,6 +87,27 @@ async def test_without_the_mark_the_reply_is_lost(world: NodeWorld, datapath: Da
             await world.call(world.network, NODE_ADDRESS, 80, source=REMOTE, patience_seconds=0.5)
     finally:
         await server.close()
+
+
+async def test_masquerading_is_put_back(world: NodeWorld, datapath: Datapath, wanting: Wanting) -> None:
+    """After a firewall or kube-proxy has flushed the whole ruleset, a backend elsewhere sees the node's address again;
+    what others put there stays as it is.
+    """
+    pod = world.pod()
+    await datapath.attach(wanting(pod))
+    for flushed in (("flush", "ruleset"), ("flush", "table", "inet", "underlay")):
+        world.execute(world.host, "nft", *flushed)
+        balance(world, SERVICE, REMOTE)
+        proxy = world.execute(world.host, "nft", "-a", "list", "table", "ip", "proxy")
+
+        await until(lambda: "masquerade" in world.execute(world.host, "nft", "list", "ruleset"))
+
+        assert world.execute(world.host, "nft", "-a", "list", "table", "ip", "proxy") == proxy
+        server = await world.listen(world.network, 8080)
+        try:
+            assert await world.call(pod, SERVICE, 80) == NODE_ADDRESS
+        finally:
+            await server.close()
 
 
 async def test_starting_again_changes_nothing(world: NodeWorld, datapath: Datapath, wanting: Wanting) -> None:

@@ -10,6 +10,8 @@ shell            class Datapath: attach, detach, inspect, links, router, prepare
 │   └── batches      which step goes where                      (pure)
 ├── detaching      one detachment; reaper: the links it left
 ├── hosting        the host itself, and its masters
+├── tables         the host's nft tables, put back when a firewall flushes them
+│   └── withholding, egress   what keeps pods from metadata: nft, tc where nft cannot   (pure)
 ├── routers        the IPv6 router of a master: the kernel's own, or asked for
 │   └── solicitation  question and answer as bytes              (pure)
 ├── wire           steps → bytes                                (pure)

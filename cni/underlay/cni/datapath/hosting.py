@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -25,8 +26,7 @@ _SILENT: tuple[tuple[Literal["ipv4", "ipv6"], str, int], ...] = (
 
 
 def prepare_host(host: Channel) -> None:
-    """The nft table, the rules that lead to table 500, forwarding. Doing it again changes nothing."""
-    nft.install_host_table()
+    """The rules that lead to table 500, forwarding. Doing it again changes nothing."""
     for failure in host.apply(encode([Create(rule) for rule in coordinator.HOST_RULES], indexes={})):
         if failure.errno != errno.EAFNOSUPPORT:  # a kernel without IPv6
             rule = coordinator.HOST_RULES[failure.position]
@@ -59,27 +59,35 @@ def _ipv6(link: str, key: str) -> str:
         return ""
 
 
-def withhold(host: Channel, services: Collection[IPAddress], masters: Collection[str], mark: int) -> Mapping[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """What was put into the ruleset; and the masters on which neither nft nor tc can filter, each with the reason."""
+
+    handles: nft.Handles
+    unfiltered: Mapping[str, str]
+
+
+def withhold(host: Channel, services: Collection[IPAddress], masters: Collection[str], mark: int) -> Withheld:
     """Keep pods from ``services`` on every way, and from nothing else; what is not there of ``masters`` is left out.
 
-    Returns the masters on which neither nft nor tc can filter, each with the reason. Doing it again changes nothing.
+    Doing it again changes nothing.
     """
     there = {link.name: link.index for link in netlink.host_links() if link.name in masters}
     if not services:
         _give_back(host, there.values())
-        return {}
+        return Withheld(handles=frozenset(), unfiltered={})
     through = withholding.through_host(services, there, mark)
     try:
-        nft.change(through + withholding.past_host(services, there, mark))
+        return Withheld(handles=nft.change(through + withholding.past_host(services, there, mark)), unfiltered={})
     except KernelRefused as refused:
-        nft.change(through)
+        handles = nft.change(through)
         failures = {name: egress.install(host, index, services, mark) for name, index in there.items()}
-        return {
+        unfiltered = {
             name: f"nft: {refused.reason}; tc: {failure.reason or os.strerror(failure.errno)}"
             for name, failure in failures.items()
             if failure is not None
         }
-    return {}
+        return Withheld(handles=handles, unfiltered=unfiltered)
 
 
 def _give_back(host: Channel, masters: Iterable[int]) -> None:
@@ -88,11 +96,6 @@ def _give_back(host: Channel, masters: Iterable[int]) -> None:
         nft.change(withholding.nothing("netdev"))
     for index in masters:
         egress.remove(host, index)
-
-
-def withholds() -> bool:
-    """Whether the host's part is still there: a firewall that starts again may flush the whole ruleset."""
-    return ("inet", withholding.TABLE) in nft.tables()
 
 
 def prepare_master(host: Channel, name: str, node_addresses: Collection[IPAddress]) -> None:

@@ -1,10 +1,10 @@
 """The two nftables tables, both named ``underlay``, both constant: none is changed when pods come and go; and the way
 to nftables for the tables of ``withholding``.
 
-Host, once at start, through libnftables: what a pod sends through ``veth0`` and leaves the node is masqueraded to the
-node's address of the interface it leaves by, since a cloud drops a source that does not belong to the interface. Our
-veths are told by their link group. What leaves by another of our veths stays as it is: the other pod's connection mark
-brings the replies back. Needs ``iifgroup`` in postrouting (Linux 5.7).
+Host, put there by ``tables`` through libnftables: what a pod sends through ``veth0`` and leaves the node is masqueraded
+to the node's address of the interface it leaves by, since a cloud drops a source that does not belong to the interface.
+Our veths are told by their link group. What leaves by another of our veths stays as it is: the other pod's connection
+mark brings the replies back. Needs ``iifgroup`` in postrouting (Linux 5.7).
 
 Pod, in each ADD, as constant bytes: connections that begin on ``veth0`` are marked, and packets that answer them get
 the mark, which leads them to table 100.
@@ -14,9 +14,10 @@ Formats: linux/netfilter/nf_tables.h, nfnetlink.h; attributes in network byte or
 
 import errno
 import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from struct import Struct
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import nftables
 
@@ -42,39 +43,63 @@ _CT_STATE_NEW = 8
 _EQUAL, _UNEQUAL = 0, 1
 
 
-def install_host_table() -> None:
-    """Make or renew the host's table, at once, in the namespace of the calling thread."""
-    change(host_table())
+class Handle(NamedTuple):
+    """What the kernel knows a table, chain or rule by. One that is made anew, equal or not, has another."""
+
+    kind: str
+    family: str
+    table: str
+    number: int
 
 
-def change(commands: list[dict[str, Any]]) -> None:
-    """Carry out libnftables' JSON commands as one transaction, in the namespace of the calling thread.
+Handles = frozenset[Handle]
+
+
+def change(commands: list[dict[str, Any]]) -> Handles:
+    """Carry out libnftables' JSON commands as one transaction, in the namespace of the calling thread; returns what it
+    has added and not deleted again.
 
     Raises ``KernelRefused``: nothing has changed.
     """
     library = nftables.Nftables()  # opens its socket here, so it belongs to this thread's namespace
-    _run(library, {"nftables": commands})
-
-
-def tables() -> frozenset[tuple[str, str]]:
-    """Family and name of each table there is, in the namespace of the calling thread."""
-    reply = _run(nftables.Nftables(), {"nftables": [{"list": {"tables": None}}]})
-    found = [item["table"] for item in reply["nftables"] if "table" in item] if isinstance(reply, dict) else []
-    return frozenset((item["family"], item["name"]) for item in found)
-
-
-class _Library(Protocol):
-    """The part of ``nftables.Nftables`` that is used."""
-
-    def json_cmd(self, commands: dict[str, Any], /) -> tuple[int, object, str]:
-        """Carry out commands as one transaction; returns a code (0 is good), output, and the reason of a failure."""
-
-
-def _run(library: _Library, commands: dict[str, Any]) -> object:
-    code, reply, reason = library.json_cmd(commands)
+    library.set_echo_output(True)
+    code, reply, reason = library.json_cmd({"nftables": commands})
     if code != 0:
-        raise KernelRefused(errno.EINVAL, "change or list the nft tables of the host", str(reason).strip())
-    return reply
+        raise KernelRefused(errno.EINVAL, "change the nft tables of the host", str(reason).strip())
+    added: set[Handle] = set()
+    for done in _objects(reply):
+        if "add" in done:
+            added.update(_handles(done["add"]))
+        else:
+            gone = {(item["family"], item["name"]) for item in done["delete"].values()}
+            added = {handle for handle in added if (handle.family, handle.table) not in gone}
+    return frozenset(added)
+
+
+def there(tables: Iterable[tuple[str, str]]) -> Handles:
+    """All there is of these tables (family, name), in the namespace of the calling thread."""
+    library = nftables.Nftables()
+    library.set_handle_output(True)
+    found: set[Handle] = set()
+    for family, name in tables:
+        try:
+            _, reply, _ = library.json_cmd({"nftables": [{"list": {"table": {"family": family, "name": name}}}]})
+        except ValueError:  # what nftables 1.0.6 says of a table with flags is no JSON; such a one is not ours
+            continue
+        for listed in _objects(reply):
+            found.update(_handles(listed))
+    return frozenset(found)
+
+
+def _objects(reply: object) -> list[dict[str, Any]]:
+    return list(reply["nftables"]) if isinstance(reply, dict) else []
+
+
+def _handles(objects: dict[str, Any]) -> Iterator[Handle]:
+    """Of what has one: not a table that was to be added and is there."""
+    for kind, item in objects.items():
+        if "handle" in item:
+            yield Handle(kind, item["family"], item["name"] if kind == "table" else item["table"], item["handle"])
 
 
 def host_table() -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ work in a thread of ``namespaces``.
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +25,7 @@ from underlay.cni.datapath.namespaces import Namespaces
 from underlay.cni.datapath.numbers import Numbering
 from underlay.cni.datapath.reaper import Leftover, Leftovers, reap
 from underlay.cni.datapath.solicitation import Router6
+from underlay.cni.datapath.tables import HostTables
 from underlay.core.identity import Mac
 
 _FIRST_RETRY_SECONDS = 0.02
@@ -59,14 +59,12 @@ class Datapath:
         self._leftovers = Leftovers()
         self._left = asyncio.Event()
         self._reaping: asyncio.Task[None] | None = None
-        self._mark = secrets.randbits(31) | 1 << 31
-        self._withholding = asyncio.Lock()
-        self._withheld: tuple[frozenset[IPAddress], frozenset[str]] = (frozenset(), frozenset())
-        self._unfiltered: Mapping[str, str] = {}
+        self._tables = HostTables(self._with_host)
 
     async def start(self) -> None:
         """Make what the host needs once: nft table, policy rules, forwarding; begin to reap."""
         await self._with_host(hosting.prepare_host)
+        await self._tables.start()
         self._reaping = asyncio.create_task(self._reap_when_due(), name="datapath.reaper")
 
     async def close(self) -> None:
@@ -75,6 +73,7 @@ class Datapath:
             self._reaping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reaping
+        await self._tables.close()
         self._namespaces.close()
         while self._spare:
             self._spare.pop().close()
@@ -99,23 +98,16 @@ class Datapath:
         """
         addresses = self._node.addresses
         await self._with_host(lambda host: hosting.prepare_master(host, name, addresses))
-        services, masters = self._withheld
-        if services:
-            self._withheld = services, masters - {name}
-            await self.withhold(services, masters | {name})
+        await self._tables.filter_also(name, anew=True)
 
     async def withhold(self, services: Collection[IPAddress], masters: Collection[str]) -> Mapping[str, str]:
         """Keep pods from ``services``, and from nothing else, from now on: what they send on any of ``masters``, and
         on those that come to carry pods later, and what they send through the host.
 
-        Nothing is done when it is so already. Returns the masters on which the kernel cannot filter, and why.
+        Nothing is done when it is so already, and what somebody else undoes is put back. Returns the masters on which
+        the kernel cannot filter, and why.
         """
-        async with self._withholding:
-            wish = frozenset(services), frozenset(masters)
-            if wish != self._withheld or await self._namespaces.run(hosting.withholds) is not bool(services):
-                self._unfiltered = await self._with_host(lambda host: hosting.withhold(host, *wish, self._mark))
-                self._withheld = wish
-            return self._unfiltered
+        return await self._tables.withhold(services, masters)
 
     async def router(self, name: str) -> Router6 | None:
         """The IPv6 router of a link: the kernel's own, or one that answers now. Raises ``MasterMissing``."""
@@ -136,9 +128,7 @@ class Datapath:
         interface is removed at once. Raises the classes of ``errors``, and ``InvalidInput`` for a wish that no kernel
         can fulfil.
         """
-        services, masters = self._withheld
-        if services and want.master not in masters:
-            await self.withhold(services, masters | {want.master})
+        await self._tables.filter_also(want.master)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._address_wait_seconds
         pause = _FIRST_RETRY_SECONDS
