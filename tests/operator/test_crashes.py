@@ -62,7 +62,7 @@ async def test_a_crash_at_any_step_changes_nothing_in_the_end(
 
     async def story(number: int) -> None:
         async with operator_site.opened(client, ipv6=mode.ipv6) as site:
-            await _live_and_die(site, api, mode, settings_for(site, tmp_path), crashes[number])
+            await _live_and_die(site, api, mode.roomy, settings_for(site, tmp_path), crashes[number])
 
     await _all(story, range(stories))
 

@@ -60,6 +60,7 @@ async def test_a_killed_process_is_taken_over_by_the_next(
     """SIGKILL at ten points of growth and shrink, each followed by a fresh process: readings agree in the end, and no
     pod lost an address.
     """
+    mode = mode.roomy
     points = tuple(map(_of_ipv6, POINTS)) if mode.addresses.get("families") == ["ipv6"] else POINTS
     soak = "soak" in (request.config.option.markexpr or "") and "not soak" not in request.config.option.markexpr
     async with fleet_on(client, api, mode) as fleet:

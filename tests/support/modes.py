@@ -1,7 +1,7 @@
 """What a provider can be asked for, as cases of tests: what the product serves, so that a new mode joins by itself."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import pytest
@@ -17,8 +17,7 @@ from underlay.providers.aws.driver import AwsDriver
 class Mode:
     """``whole``: addresses come in prefixes, so that a node may have more than it aims at.
 
-    ``few`` pods fit on the first interface of a machine of type ``small`` and leave it room for more, ``many`` need
-    every interface it may have.
+    ``few`` pods fit on the first interface of a machine of type ``small``, ``many`` need every interface it may have.
     """
 
     name: str
@@ -37,15 +36,21 @@ class Mode:
         """How many addresses a pod has."""
         return 2 if self.name == "dual" else 1
 
+    @property
+    def roomy(self) -> "Mode":
+        """The same where pools grow: an interface of a t3.nano has room for one prefix, each of a t3a.small's two has
+        for three.
+        """
+        return replace(self, small="t3a.small", many=49) if self.whole else self
+
     def __str__(self) -> str:
         return self.name
 
 
 KNOWN = (
     Mode(name="secondary", addresses={"mode": "secondaryIP"}),
-    # Three prefixes for each of two interfaces: for no pods two, for many four.
-    Mode(name="prefix", addresses={"mode": "prefix", "buffer": 1.5}, whole=True, small="t3a.small", many=25),
-    Mode(name="auto", addresses={"mode": "auto", "buffer": 1.5}, whole=True, small="t3a.small", many=25),
+    Mode(name="prefix", addresses={"mode": "prefix"}, whole=True, small="t3.nano", few=3, many=20),
+    Mode(name="auto", addresses={"mode": "auto"}, whole=True, small="t3.nano", few=3, many=20),
     Mode(name="ipv6", addresses={"mode": "secondaryIP", "families": ["ipv6"]}),
     Mode(name="dual", addresses={"mode": "secondaryIP", "families": ["ipv4", "ipv6"]}),
 )
