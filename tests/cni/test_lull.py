@@ -4,6 +4,12 @@ import asyncio
 
 from support.clock import VirtualClock
 from underlay.cni.lull import Lull
+from underlay.cni.metrics import Metrics
+from underlay.cni.podqueue import PodQueue
+from underlay.core.identity import PodRef
+from underlay.core.kube.errors import Unavailable
+
+POD, OTHER = (PodRef(namespace="default", name=name, uid=name) for name in "ab")
 
 
 async def test_work_waits_while_calls_are_under_way() -> None:
@@ -45,3 +51,34 @@ async def test_work_does_not_wait_for_ever() -> None:
             await lull.wait(0.05)
 
         assert lull.busy
+
+
+async def test_what_is_told_of_pods_waits_for_a_lull_and_is_told_again_after_a_failure() -> None:
+    """While a call is under way nothing is written; then all pods that waited, each once; what failed is counted and
+    done again.
+    """
+    clock, metrics, written, refused = VirtualClock(), Metrics(), list[str](), [POD]
+    lull = Lull(clock)
+
+    async def write(pod: PodRef) -> None:
+        written.append(pod.name)
+        if pod in refused:
+            refused.remove(pod)
+            raise Unavailable(0, "", "no API server")
+
+    queue = PodQueue(what="endpoint", write=write, metrics=metrics, lull=lull, clock=clock)
+    work = asyncio.create_task(queue.run())
+    with lull.disturbed():
+        for pod in (POD, OTHER, POD):
+            queue.add(pod)
+        await clock.advance(0.5)
+        during = list(written)
+    await clock.advance(0.0)
+    await clock.advance(0.1)
+    at_once = list(written)
+    await clock.advance(3.0)
+    await clock.advance(0.1)
+    work.cancel()
+
+    assert (during, at_once, written) == ([], ["a", "b"], ["a", "b", "a"])
+    assert metrics.registry.get_sample_value("underlay_api_failures_total", {"what": "endpoint"}) == 1

@@ -12,18 +12,16 @@ import structlog
 from underlay.cni.book import Book
 from underlay.cni.lull import Lull
 from underlay.cni.metrics import Metrics
+from underlay.cni.podqueue import PodQueue
 from underlay.cni.state import State
 from underlay.core.addresses import IPAddress
 from underlay.core.api.ipblock import SpiderIPBlock, block_name
 from underlay.core.identity import Attachment, PodRef
 from underlay.core.ipam.blocks import Taken, use
 from underlay.core.kube.client import KubeClient
-from underlay.core.kube.errors import KubeError, NotFound
+from underlay.core.kube.errors import NotFound
 from underlay.core.kube.optimistic import update
-from underlay.core.runtime.aio import KeyedQueue
 
-_RETRY_SECONDS = 2.0
-_LATEST_SECONDS = 1.0
 _NOBODY = Attachment(container_id="", ifname="")
 
 
@@ -39,14 +37,12 @@ def used(state: State, pod: PodRef) -> dict[IPAddress, Attachment]:
 
 
 class BlockUse:
-    """The writer: a queue of pods whose addresses have changed."""
+    """The writer."""
 
     def __init__(self, *, book: Book, client: KubeClient, metrics: Metrics, lull: Lull) -> None:
         self._book = book
         self._client = client
-        self._metrics = metrics
-        self._lull = lull
-        self._queue: KeyedQueue[PodRef] = KeyedQueue()
+        self._queue = PodQueue(what="block", write=self._tell, metrics=metrics, lull=lull)
         self._told: dict[PodRef, dict[IPAddress, Attachment]] = {}
         self._log = structlog.get_logger()
 
@@ -59,17 +55,7 @@ class BlockUse:
         """Until cancelled. What is in use already is told once more: an earlier agent may not have come to it."""
         for claim in self._book.state.ledger.claims.values():
             self.touch(claim.pod)
-        while True:
-            pod = await self._queue.get()
-            await self._lull.wait(_LATEST_SECONDS)
-            try:
-                await self._tell(pod)
-            except KubeError as failed:
-                self._metrics.api_failures.labels("block").inc()
-                self._log.warning("block.not_written", pod=str(pod), reason=str(failed))
-                self._queue.add_after(pod, _RETRY_SECONDS)
-            finally:
-                self._queue.done(pod)
+        await self._queue.run()
 
     async def _tell(self, pod: PodRef) -> None:
         now, before = used(self._book.state, pod), self._told.get(pod, {})

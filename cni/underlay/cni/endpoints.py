@@ -11,6 +11,7 @@ from underlay.cni.book import Book
 from underlay.cni.fixed import subnet_of
 from underlay.cni.lull import Lull
 from underlay.cni.metrics import Metrics
+from underlay.cni.podqueue import PodQueue
 from underlay.cni.records import BoundPod
 from underlay.cni.state import State
 from underlay.core.api.endpoint import EndpointCurrent, EndpointIP, SpiderEndpoint, SpiderEndpointStatus
@@ -20,10 +21,7 @@ from underlay.core.identity import PodRef
 from underlay.core.ipam.claims import Claim
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
-from underlay.core.runtime.aio import KeyedQueue
 
-_RETRY_SECONDS = 2.0
-_LATEST_SECONDS = 1.0
 _OWNERS_KEPT = 1000
 _INTERMEDIATE: dict[str, type[ReplicaSet] | type[Job]] = {"ReplicaSet": ReplicaSet, "Job": Job}
 """Controllers that are made by another one, in whose name people think: Deployment, CronJob."""
@@ -57,15 +55,13 @@ def endpoint_of(state: State, pod: PodRef, node_name: str) -> SpiderEndpoint | N
 
 
 class Endpoints:
-    """The writer: a queue of pods whose addresses have changed, attended to while no call is under way."""
+    """The writer."""
 
     def __init__(self, *, node_name: str, book: Book, client: KubeClient, metrics: Metrics, lull: Lull) -> None:
         self._node_name = node_name
         self._book = book
         self._client = client
-        self._metrics = metrics
-        self._lull = lull
-        self._queue: KeyedQueue[PodRef] = KeyedQueue()
+        self._queue = PodQueue(what="endpoint", write=self._write, metrics=metrics, lull=lull)
         self._written: dict[PodRef, str] = {}
         self._owners: dict[tuple[str, str, str], tuple[str, str]] = {}
         self._log = structlog.get_logger()
@@ -79,23 +75,7 @@ class Endpoints:
         """Until cancelled. What is held already is written once more: an earlier agent may not have come to it."""
         for claim in self._book.state.ledger.claims.values():
             self.touch(claim.pod)
-        while True:
-            pod = await self._queue.get()
-            await self._lull.wait(_LATEST_SECONDS)
-            await self._attend(pod)
-            # All that has come meanwhile has waited its turn too: one lull is enough for it.
-            for _ in range(len(self._queue)):
-                await self._attend(await self._queue.get())
-
-    async def _attend(self, pod: PodRef) -> None:
-        try:
-            await self._write(pod)
-        except KubeError as failed:
-            self._metrics.api_failures.labels("endpoint").inc()
-            self._log.warning("endpoint.not_written", pod=str(pod), reason=str(failed))
-            self._queue.add_after(pod, _RETRY_SECONDS)
-        finally:
-            self._queue.done(pod)
+        await self._queue.run()
 
     async def _write(self, pod: PodRef) -> None:
         wanted = endpoint_of(self._book.state, pod, self._node_name)
