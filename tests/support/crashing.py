@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from support.operator_site import Site, end, lead_site
+from support.operator_site import Site, cut_off, lead_site
 from underlay.operator.settings import Settings
 
 
@@ -49,4 +49,4 @@ async def immortal(site: Site, settings: Settings, crash: CrashAt) -> AsyncItera
             yield
         finally:
             stopping = True
-            await end(task)
+            await cut_off(task)

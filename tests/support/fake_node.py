@@ -11,7 +11,7 @@ from pathlib import Path
 from support.fleet import Fleet
 from support.kernel import FakeKernel
 from support.node import NodeUnderTest, Refused
-from support.operator_site import end, time_passes
+from support.operator_site import cut_off, time_passes
 from support.ownership import Ownership
 from underlay.cni.datapath.attach import HostLink, Want
 from underlay.cni.datapath.calls import Attached, Detach
@@ -123,7 +123,7 @@ class Machines:
     async def unplug(self, name: str) -> None:
         """Whatever ran on it is no more."""
         node = self.nodes.pop(name)
-        await end(self._kubelets.pop(name))
+        await cut_off(self._kubelets.pop(name))
         await node.stop()
         for address in node.kernel.addresses():
             self._fleet.ownership.free(str(address))
@@ -157,7 +157,7 @@ async def real_agents(fleet: Fleet, kubeconfig: Path, folder: Path) -> AsyncIter
             yield machines
         finally:
             for task in (plugging, *machines._kubelets.values()):
-                await end(task)
+                await cut_off(task)
             for node in machines.nodes.values():
                 await node.stop()
     assert machines.problems == []

@@ -19,6 +19,7 @@ from boto3.session import Session
 
 from cloudsim.server.app import Settings as SimulatorSettings
 from cloudsim.threaded import Simulator, simulator
+from support import leftovers
 from support.agent import StandInAgent
 from underlay.core.addresses import RangeSet
 from underlay.core.api.ippool import INTERFACE_ANNOTATION, NODE_LABEL, SpiderIPPool
@@ -342,6 +343,12 @@ async def whole_operator(settings: Settings, checkpoint: Checkpoint = passing) -
 
 
 async def end(task: asyncio.Task[None]) -> None:
+    """``cut_off``, and nothing of it is left for the collector."""
+    await cut_off(task)
+    leftovers.collect()
+
+
+async def cut_off(task: asyncio.Task[None]) -> None:
     """Cancel it and take its outcome, whatever it is."""
     task.cancel()
     await asyncio.wait((task,))
@@ -358,7 +365,7 @@ async def agent(site: Site, node: str) -> AsyncIterator[StandInAgent]:
         try:
             yield stand_in
         finally:
-            await end(task)
+            await cut_off(task)
     assert stand_in.problems == []
 
 
