@@ -31,6 +31,7 @@ from underlay.operator.reconcile.floating import (
     HandOver,
     Keep,
     Outcome,
+    Place,
     Refuse,
     Situation,
     Wait,
@@ -43,6 +44,7 @@ from underlay.operator.reconcile.floating import (
 
 A, B = IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2")
 NODE = Node(metadata=ObjectMeta(name="n1", labels={"rack": "1"}))
+AT = Place(node=NODE, provider="aws", required=False, labels_of={"ns": {"team": "data"}}.__getitem__)
 
 
 def pool(name: str = "p", provider: str = "aws", **spec: Any) -> FloatingPool:  # noqa: ANN401 - a pool's fields
@@ -51,6 +53,7 @@ def pool(name: str = "p", provider: str = "aws", **spec: Any) -> FloatingPool:  
         uid="u",
         provider=provider,
         subnet=IPv4Network("10.0.0.0/24"),
+        listed=RangeSet.of([A, B]),
         addresses=RangeSet.of([A, B]),
         spec=SpiderIPPoolSpec(subnet="10.0.0.0/24", **{"default": True, **spec}),
     )
@@ -73,7 +76,7 @@ def pod(kind: str = "StatefulSet", *, pools: str = "", uid: str = "new", deleted
 
 
 def wanted(**about: Any) -> Wish:  # noqa: ANN401 - a pod's fields
-    found = wish(pod(**about), [pool()], NODE, "aws")
+    found = wish(pod(**about), [pool()], AT)
     assert found is not None
     return found
 
@@ -100,6 +103,16 @@ def wanted(**about: Any) -> Wish:  # noqa: ANN401 - a pod's fields
             id="node",
         ),
         pytest.param(
+            pod(),
+            [
+                pool("a", namespace_affinity=LabelSelector(match_labels={"team": "web"})),
+                pool("b", namespace_affinity=LabelSelector(match_labels={"team": "data"})),
+            ],
+            ("b",),
+            "namespaceAffinity",
+            id="namespace's labels",
+        ),
+        pytest.param(
             pod("ReplicaSet", pools='{"ipv4":["b","a"]}'),
             [pool("a", default=False), pool("b", default=False)],
             ("b", "a"),
@@ -115,7 +128,7 @@ def wanted(**about: Any) -> Wish:  # noqa: ANN401 - a pod's fields
 )
 def test_which_pools_a_pod_may_have(asks: Pod, pools: list[FloatingPool], names: tuple[str, ...], says: str) -> None:
     """In order, and why not of the others."""
-    found = wish(asks, pools, NODE, "aws")
+    found = wish(asks, pools, AT)
 
     assert found is not None
     assert tuple(item.name for item in found.pools) == names
@@ -135,9 +148,20 @@ def test_which_pools_a_pod_may_have(asks: Pod, pools: list[FloatingPool], names:
 )
 def test_who_gets_an_ordinary_address(asks: Pod, pools: list[FloatingPool], ordinary: str | None) -> None:
     """A stable owner that no default pool admits, and who names pools of another kind; None: not a matter of these."""
-    found = wish(asks, pools, NODE, "aws")
+    found = wish(asks, pools, AT)
 
     assert (found and found.ordinary) is None if ordinary is None else ordinary in str(found and found.ordinary)
+
+
+def test_a_stable_owner_waits_for_a_pool_where_a_fixed_address_is_required() -> None:
+    """It is refused, not sent to an ordinary address; other pods are not concerned."""
+    required = replace(AT, required=True)
+    found = wish(pod(), [pool(default=False), pool(provider="other")], required)
+
+    assert found is not None
+    assert not found.ordinary
+    assert "has no pool of them" in found.refusals[""]
+    assert wish(pod("ReplicaSet"), [], required) is None
 
 
 def test_a_pool_of_fixed_addresses_is_recognised_by_label_and_annotation() -> None:
@@ -247,7 +271,7 @@ def test_what_a_pod_gets(
 
 def test_a_refusal_names_every_pool() -> None:
     """Pool by pool, as the Event shows it."""
-    asked = wish(pod(), [pool("a"), pool("b", disable=True)], NODE, "aws")
+    asked = wish(pod(), [pool("a"), pool("b", disable=True)], AT)
     assert asked is not None
 
     found = decide(asked, [], situation(full="none of its 2 addresses is free (2 held)"))

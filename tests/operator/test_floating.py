@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from support.fixed_site import MINE, FixedSite
 from support.operator_site import FAST, KEY, REGION, Site, agent, eventually, operator, time_passes
 from underlay.core.api.ippool import SpiderIPPool
 from underlay.core.api.kubernetes import Node, StatefulSet
+from underlay.core.api.reservedip import SpiderReservedIP
 
 if TYPE_CHECKING:
     from conftest import ApiServer
@@ -62,18 +64,93 @@ async def test_every_node_hears_of_a_pool(site: Site, apiserver: "ApiServer") ->
     when there is none any more.
     """
     fixed = FixedSite(site=site)
-    await site.add_provider(fixedAddress="required")
+    await site.add_provider(fixedAddress="preferred")
     nodes = [await site.add_node(suffix) for suffix in "ab"]
     try:
         async with operator(site, apiserver.kubeconfig), agent(site, nodes[0]), agent(site, nodes[1]):
             for node in nodes:
                 await site.rest(node, addresses=4)
             name = await fixed.pool()
-            await eventually(lambda: _heard(site, nodes, "required"))
+            await eventually(lambda: _heard(site, nodes, "preferred"))
             await site.client.delete(SpiderIPPool, name)
             await eventually(lambda: _heard(site, nodes, ""))
     finally:
         await fixed.clean()
+
+
+async def test_a_required_address_is_waited_for(site: Site, apiserver: "ApiServer") -> None:
+    """A stable owner's pod that is bound before there is a pool gets no other address, an Event says what to do, and it
+    has its fixed one as soon as there is a pool.
+    """
+    fixed = FixedSite(site=site)
+    await site.add_provider(fixedAddress="required")
+    await fixed.stateful_set(1)
+    a = await site.add_node("a")
+    try:
+        async with operator(site, apiserver.kubeconfig), agent(site, a) as on_a:
+            await site.bind(a, 1)
+            uid = await fixed.set_pod(a)
+            await eventually(lambda: fixed.unsaid(f"{site.name}-db-0", "FixedAddressRefused", "make one"))
+            await eventually(lambda: _count(on_a.held(), 1))
+            assert uid not in {pod.metadata.uid for _, pod in on_a.claims.values()}
+
+            await fixed.pool()
+            await eventually(lambda: fixed.lacks(on_a, uid, MINE, a), seconds=30)
+            assert len(on_a.held()) == 1
+    finally:
+        await fixed.clean()
+
+
+async def test_reserved_addresses_are_nobodys(fixed: FixedSite, apiserver: "ApiServer") -> None:
+    """What a SpiderReservedIP names is not given, nor counted as what the pool can give, while it is named."""
+    site = fixed.site
+    await fixed.reserve([f"{MINE}-10.80.1.201"])
+    a = await site.add_node("a")
+    async with operator(site, apiserver.kubeconfig), agent(site, a) as on_a:
+        uid = await fixed.set_pod(a)
+        await eventually(lambda: fixed.lacks(on_a, uid, "10.80.1.202", a), seconds=30)
+        await eventually(lambda: _gives(fixed, 2))
+
+        await site.client.delete(SpiderReservedIP, site.name)
+        await eventually(lambda: _gives(fixed, 4))
+
+
+async def test_what_the_cloud_gave_to_a_node_is_no_fixed_address(site: Site, apiserver: "ApiServer") -> None:
+    """Of a range that nothing keeps from the cloud, what a node got by count stays an ordinary address: its pod keeps
+    it, owners get others, and pool and Event tell.
+    """
+    fixed = FixedSite(site=site)
+    await site.add_provider(fixedAddress="required")
+    a = await site.add_node("a")
+    try:
+        async with operator(site, apiserver.kubeconfig), agent(site, a) as on_a:
+            await site.bind(a, 1)
+            await eventually(lambda: _count(on_a.held(), 1))
+            had = sorted(set().union(*site.interfaces(a).values()), key=lambda text: int(ip_address(text)))
+            name = await fixed.pool([*had, MINE])
+            await fixed.stateful_set(1)
+            uid = await fixed.set_pod(a)
+
+            await eventually(lambda: fixed.lacks(on_a, uid, MINE, a), seconds=30)
+            await eventually(lambda: _gives(fixed, 1))
+            await eventually(lambda: fixed.unsaid(name, "AddressesNotFixed", *on_a.held(), a, "reservations"))
+            assert on_a.held() <= set(had)
+            await eventually(lambda: site.disagreements(a))
+    finally:
+        await fixed.clean()
+
+
+async def test_a_pool_for_namespaces_by_label(fixed: FixedSite, apiserver: "ApiServer") -> None:
+    """``namespaceAffinity``: the first pool by name is passed over while the pod's namespace lacks its label."""
+    site = fixed.site
+    chosen = {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}}
+    mine = {"matchLabels": {"kubernetes.io/metadata.name": "default"}}
+    await fixed.pool(namespaceAffinity=chosen)
+    await fixed.pool(["10.80.1.210"], name=f"{site.name}-there", namespaceAffinity=mine)
+    a = await site.add_node("a")
+    async with operator(site, apiserver.kubeconfig), agent(site, a) as on_a:
+        uid = await fixed.set_pod(a)
+        await eventually(lambda: _has(on_a, uid, "10.80.1.210"), seconds=30)
 
 
 async def test_an_address_is_given_up_with_its_owner(fixed: FixedSite, apiserver: "ApiServer") -> None:
@@ -286,6 +363,12 @@ async def _has(on: StandInAgent, uid: str, address: str = MINE) -> str:
 
 async def _count(found: set[str], count: int) -> str:
     return "" if len(found) == count else f"{len(found)} of {count}: {sorted(found)}"
+
+
+async def _gives(fixed: FixedSite, count: int) -> str:
+    pool = await fixed.site.client.get(SpiderIPPool, f"{fixed.site.name}-fixed")
+    found = pool.status.total_ip_count if pool.status else None
+    return "" if found == count else f"pool can give {found}"
 
 
 async def _there(site: Site, pool: str) -> str:

@@ -10,6 +10,7 @@ from support.operator_site import Site
 from underlay.core.api.ipblock import BlockEntry, SpiderIPBlock
 from underlay.core.api.ippool import NODE_LABEL, PROVIDER_ANNOTATION, SHARED, SpiderIPPool, parse_allocations
 from underlay.core.api.kubernetes import Node, Pod, StatefulSet
+from underlay.core.api.reservedip import SpiderReservedIP
 from underlay.core.kube import errors as kube_errors
 
 POOL = ["10.80.1.200-10.80.1.203"]
@@ -36,6 +37,11 @@ class FixedSite:
         await self.site.client.apply(SpiderIPPool, name, body, manager="test")
         self.made.append((SpiderIPPool, name, None))
         return name
+
+    async def reserve(self, ips: list[str]) -> None:
+        """A SpiderReservedIP named as the site."""
+        await self.site.client.apply(SpiderReservedIP, self.site.name, {"spec": {"ips": ips}}, manager="test")
+        self.made.append((SpiderReservedIP, self.site.name, None))
 
     async def stateful_set(self, replicas: int, name: str = "") -> str:
         """The StatefulSet alone; nobody makes its pods here."""

@@ -2,7 +2,8 @@
 
 A pod that may have one (``core.ipam.ownership.may_be_fixed``) gets nothing before the operator has spoken in the
 SpiderNodeNetwork: an address listed for this very incarnation of the pod, or the verdict that it gets an ordinary one.
-A StatefulSet's pod or a virtual machine waits for that only where the provider has pools for such.
+A StatefulSet's pod or a virtual machine waits for that only where the provider has pools for such, or requires that
+they have fixed addresses.
 
 A listed address is given to that pod alone, once no sandbox here has it and no recall names it.
 """

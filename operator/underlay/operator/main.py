@@ -17,9 +17,8 @@ from pathlib import Path
 import kopf
 import structlog
 
-from underlay.core.api.ipblock import SpiderIPBlock
-from underlay.core.api.ippool import NODE_LABEL, SpiderIPPool
-from underlay.core.api.kubernetes import Namespace, Node, Pod
+from underlay.core.api.ippool import SpiderIPPool
+from underlay.core.api.kubernetes import Namespace, Pod
 from underlay.core.api.networkprovider import SpiderNetworkProvider
 from underlay.core.api.nodenetwork import SpiderNodeNetwork
 from underlay.core.cloud.planning.pressure import Pressure
@@ -27,7 +26,7 @@ from underlay.core.kube.access import access
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.events import Recorder
 from underlay.core.kube.lease import Leader, Terms
-from underlay.core.kube.reflector import Change, Reflector, Removed
+from underlay.core.kube.reflector import Change, Removed
 from underlay.core.runtime import logging
 from underlay.core.runtime.aio import supervise
 from underlay.core.runtime.checkpoints import Checkpoint, passing
@@ -37,13 +36,13 @@ from underlay.operator import handlers
 from underlay.operator.collector import Collector
 from underlay.operator.gate import SteppedGate
 from underlay.operator.metrics import Metrics, SubnetState, exported
-from underlay.operator.podkeeper import PodKeeper
 from underlay.operator.providers import Providers, close_all
 from underlay.operator.removal import Removal
 from underlay.operator.reports import Reports
 from underlay.operator.reservations import Reservations
 from underlay.operator.settings import Settings
-from underlay.operator.warmpool import Views, WarmPool
+from underlay.operator.views import Views
+from underlay.operator.warmpool import WarmPool
 
 # Between two looks for orphans, at least; less where the cloud's reads are said to lag less than that.
 _COLLECT_SECONDS = 30.0
@@ -133,15 +132,7 @@ async def lead(
     cluster = (await client.get(Namespace, "kube-system")).metadata.uid or ""
     recorder = Recorder(client, clock=clock, component="underlay-operator")
     reports = Reports(client=client, clock=clock, recorder=recorder, review_seconds=settings.secret_seconds)
-    views = Views(
-        nodes=Reflector(client, Node, clock=clock),
-        pods=Reflector(client, Pod, clock=clock, fields="spec.nodeName!=", keep=PodKeeper().keep),
-        pools=Reflector(client, SpiderIPPool, clock=clock, labels=NODE_LABEL),
-        networks=Reflector(client, SpiderNodeNetwork, clock=clock),
-        blocks=Reflector(client, SpiderIPBlock, clock=clock),
-    )
-    views.pods.store.index("node", lambda pod: (pod.spec.node_name,))
-    views.pools.store.index("node", lambda pool: (pool.metadata.labels.get(NODE_LABEL),))
+    views = Views.of(client, clock)
     providers = Providers(
         client=client,
         clock=clock,
@@ -206,11 +197,7 @@ async def lead(
     heard = asyncio.Event()
     try:
         await supervise(
-            nodes=views.nodes.run(),
-            pods=views.pods.run(),
-            pools=views.pools.run(),
-            networks=views.networks.run(),
-            blocks=views.blocks.run(),
+            **{name: view.run() for name, view in views},
             events=recorder.run(),
             reports=reports.run(providers),
             collector=collector.run(),
@@ -248,7 +235,7 @@ def _mark_dirty(views: Views, pool: WarmPool, reports: Reports) -> None:
 
 async def _when_synced(views: Views, heard: asyncio.Event, pool: WarmPool, ready: Callable[[], None]) -> None:
     await heard.wait()
-    for view in (views.nodes, views.pods, views.pools, views.networks, views.blocks):
+    for _, view in views:
         await view.synced.wait()
     structlog.get_logger().info(
         "operator.synced", nodes=len(views.nodes.store), pods=len(views.pods.store), pools=len(views.pools.store)

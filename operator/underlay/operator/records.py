@@ -145,7 +145,13 @@ def wanted_spec(node: Node, provider: Provider, have: SpiderNodeNetworkSpec | No
     So do the cloud's services while the driver cannot be loaded: pods stay kept from them.
     """
     policy = provider.value.spec
-    begun = have or SpiderNodeNetworkSpec(provider=provider.name, node_uid="", provider_id="")
+    # Said from the beginning: no pod of a stable owner gets another address before its node's first round.
+    begun = have or SpiderNodeNetworkSpec(
+        provider=provider.name,
+        node_uid="",
+        provider_id="",
+        fixed_address="required" if policy.fixed_address == "required" else "",
+    )
     return structs.replace(
         begun,
         provider=provider.name,

@@ -9,13 +9,11 @@ see ``lanes``.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import structlog
 
-from underlay.core.api.ipblock import SpiderIPBlock
 from underlay.core.api.ippool import SpiderIPPool
-from underlay.core.api.kubernetes import Node, Pod
+from underlay.core.api.kubernetes import Node
 from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
 from underlay.core.cloud.errors import CloudError, Exhausted, NoPrefix
 from underlay.core.cloud.limits import LeaseNotHeld
@@ -30,7 +28,6 @@ from underlay.core.identity import InterfaceId, SubnetId
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.events import Recorder
-from underlay.core.kube.reflector import Reflector
 from underlay.core.runtime.aio import KeyedQueue
 from underlay.core.runtime.checkpoints import Checkpoint, passing
 from underlay.core.runtime.clock import Clock
@@ -52,20 +49,10 @@ from underlay.operator.records import LostRecord, Records
 from underlay.operator.scarcity import Scarcity
 from underlay.operator.settings import Settings
 from underlay.operator.troubles import Troubles
+from underlay.operator.views import Views
 
 _REREAD_SECONDS = 2.0
 _SWEEP_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Views:
-    """The operator's windows on the cluster. Pods are indexed by ``node``, pools by ``node`` (the label's value)."""
-
-    nodes: Reflector[Node]
-    pods: Reflector[Pod]
-    pools: Reflector[SpiderIPPool]
-    networks: Reflector[SpiderNodeNetwork]
-    blocks: Reflector[SpiderIPBlock]
 
 
 class WarmPool:
@@ -106,11 +93,7 @@ class WarmPool:
             client=client,
             clock=clock,
             cluster=cluster,
-            nodes=views.nodes,
-            pods=views.pods,
-            pools=views.pools,
-            networks=views.networks,
-            blocks=views.blocks,
+            views=views,
             providers=providers,
             recorder=recorder,
             dirty=self.dirty,

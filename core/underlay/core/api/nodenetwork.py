@@ -82,8 +82,8 @@ class SpiderNodeNetworkSpec(msgspec.Struct, frozen=True, kw_only=True, rename=wi
 
     ``network_type``, ``families``, ``cooldown_seconds`` and ``pod_metadata_access`` are the provider's and ``services``
     its driver's, so that the agent needs one object. ``families``: of each a pod gets one address or none at all,
-    whatever pools there are by now. ``fixed_address``: the provider has pools of fixed addresses, and stable owners get
-    one of them, or (``preferred``) an ordinary one where that cannot be; empty: it has none.
+    whatever pools there are by now. ``fixed_address``: pods of stable owners wait for one that is fixed, or
+    (``preferred``) for the word that it cannot be; empty: the provider has none for them, they get ordinary ones.
     """
 
     provider: str

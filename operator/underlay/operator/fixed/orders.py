@@ -35,12 +35,12 @@ class FixedOrders:
         self._owners_gone = owners_gone
         self._step = checkpoint
 
-    async def write(self, work: NodeWork, verdicts: Collection[FixedVerdict], *, default: bool) -> None:
-        """``default``: the provider has pools for stable owners."""
+    async def write(self, work: NodeWork, verdicts: Collection[FixedVerdict], *, stable: bool) -> None:
+        """``stable``: pods of stable owners wait for the word about their address."""
         spec = work.memory.network.spec
         wanted = structs.replace(
             spec,
-            fixed_address=work.provider.value.spec.fixed_address if default else "",
+            fixed_address=work.provider.value.spec.fixed_address if stable else "",
             fixed=sorted(verdicts, key=lambda verdict: verdict.pod_uid),
             recall=self._recalls(work),
         )

@@ -1,12 +1,14 @@
 """Pools of fixed addresses, and which address of which interface is listed for whom."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import structlog
 
-from underlay.core.addresses import IPAddress
+from underlay.core.addresses import IPAddress, RangeSet
 from underlay.core.api.ippool import SpiderIPPool
 from underlay.core.api.nodenetwork import Floating
+from underlay.core.api.reservedip import SpiderReservedIP
 from underlay.core.errors import InvalidInput
 from underlay.core.identity import InterfaceId
 from underlay.core.ipam.blocks import holder
@@ -17,23 +19,31 @@ from underlay.operator.reconcile.floating import FloatingPool, recognised
 
 
 class FixedPools:
-    """Those pools that are one provider's and no node's."""
+    """Those pools that are one provider's and no node's, without what SpiderReservedIPs keep from all pools."""
 
-    def __init__(self, view: Reflector[SpiderIPPool]) -> None:
+    def __init__(self, view: Reflector[SpiderIPPool], reserved: Reflector[SpiderReservedIP]) -> None:
         self._pools: dict[str, FloatingPool] = {}
+        self._reserved: dict[str, RangeSet] = {}
+        self._all: tuple[FloatingPool, ...] | None = ()
         self._log = structlog.get_logger()
         view.subscribe(self._seen)
+        reserved.subscribe(self._kept)
 
     def all(self) -> tuple[FloatingPool, ...]:
         """By name."""
-        return tuple(self._pools[name] for name in sorted(self._pools))
+        if self._all is None:
+            kept = RangeSet(part for each in self._reserved.values() for part in each.ranges)
+            ordered = sorted(self._pools.values(), key=lambda pool: pool.name)
+            self._all = tuple(replace(pool, addresses=pool.addresses.difference(kept)) for pool in ordered)
+        return self._all
 
     def of(self, address: IPAddress) -> FloatingPool | None:
         """The pool that lists ``address``."""
-        return next((pool for pool in self.all() if address in pool.addresses), None)
+        return next((pool for pool in self.all() if address in pool.listed), None)
 
     def _seen(self, change: Change[SpiderIPPool]) -> None:
         name = change.object.metadata.name
+        self._all = None
         self._pools.pop(name, None)
         if isinstance(change, Removed) or change.object.metadata.deletion_timestamp is not None:
             return
@@ -44,6 +54,17 @@ class FixedPools:
             return
         if pool is not None:
             self._pools[name] = pool
+
+    def _kept(self, change: Change[SpiderReservedIP]) -> None:
+        name = change.object.metadata.name
+        self._all = None
+        self._reserved.pop(name, None)
+        if isinstance(change, Removed):
+            return
+        try:
+            self._reserved[name] = RangeSet.parse(change.object.spec.ips or (), f"SpiderReservedIP {name} spec.ips")
+        except InvalidInput as error:
+            self._log.warning("reserved-ips.unreadable", name=name, reason=str(error))
 
 
 class Listing:

@@ -9,7 +9,7 @@ whatever a crash interrupts is found again from blocks, SpiderNodeNetworks and t
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -38,12 +38,24 @@ from underlay.operator.fixed.orders import FixedOrders
 from underlay.operator.fixed.pools import FixedPools
 from underlay.operator.fixed.standing import Standings, away
 from underlay.operator.fixed.steps import as_action, release
+from underlay.operator.fixed.strays import Strays
 from underlay.operator.nodepools import NodePools
 from underlay.operator.nodework import BringHere, Fixed, NodeWork, SendAway
 from underlay.operator.reconcile import fences
 from underlay.operator.reconcile import floating as decisions
 from underlay.operator.reconcile.demand import need
-from underlay.operator.reconcile.floating import Arrive, Claim, HandOver, Keep, Outcome, Refuse, Situation, Wait, Wish
+from underlay.operator.reconcile.floating import (
+    Arrive,
+    Claim,
+    HandOver,
+    Keep,
+    Outcome,
+    Place,
+    Refuse,
+    Situation,
+    Wait,
+    Wish,
+)
 from underlay.operator.records import Records
 from underlay.operator.steps import FixedStep
 
@@ -85,7 +97,9 @@ class Floats:
         node_pools: NodePools,
         calls: FixedCalls,
         recorder: Recorder,
+        strays: Strays,
         pods_of: Callable[[str], list[Pod]],
+        labels_of: Callable[[str], Mapping[str, str]],
         owners_gone: Callable[[], set[str]],
         checkpoint: Checkpoint,
     ) -> None:
@@ -98,7 +112,9 @@ class Floats:
         self._node_pools = node_pools
         self._calls = calls
         self._recorder = recorder
+        self._strays = strays
         self._pods_of = pods_of
+        self._labels_of = labels_of
         self._orders = FixedOrders(
             records=records, blocks=blocks, standings=standings, owners_gone=owners_gone, checkpoint=checkpoint
         )
@@ -111,8 +127,9 @@ class Floats:
         """Leaves its result in the node's memory."""
         name, spec = work.name, work.memory.network.spec
         recorded, pods = self._blocks.on(name), [pod for pod in self._pods_of(name) if may_be_fixed(pod.metadata)]
-        own = [pool for pool in self._pools.all() if pool.provider == work.provider.name]
-        if not (own or recorded or pods or spec.fixed or spec.recall or spec.fixed_address):
+        default = any(pool.spec.default for pool in self._pools.all() if pool.provider == work.provider.name)
+        at = self._place(work)
+        if not (default or at.required or recorded or pods or spec.fixed or spec.recall or spec.fixed_address):
             work.memory.fixed = Fixed()
             return
         look = _Look(ground=self._ground(work, limits), coming={}, going=set(), arriving={}, served=set(), verdicts={})
@@ -120,7 +137,7 @@ class Floats:
         holding = self._holding_ordinary(name)
         for pod in sorted(pods, key=lambda pod: (pod.metadata.creation_timestamp or "", pod.metadata.name)):
             uid = pod.metadata.uid or ""
-            wanted = decisions.wish(pod, self._pools.all(), work.node, work.provider.name)
+            wanted = decisions.wish(pod, self._pools.all(), at)
             if wanted is None or uid in holding:
                 continue
             if uid in ordinary:
@@ -141,7 +158,7 @@ class Floats:
             step=look.step,
             look_again=_LOOK_AGAIN_SECONDS if look.again else None,
         )
-        await self._orders.write(work, tuple(look.verdicts.values()), default=any(pool.spec.default for pool in own))
+        await self._orders.write(work, tuple(look.verdicts.values()), stable=default or at.required)
 
     async def step(self, work: NodeWork) -> None:
         """Carries out what ``look`` found: at most one write at the cloud."""
@@ -182,8 +199,11 @@ class Floats:
                 standings[entry.uid] = await self._standings.of(address, entry, work.provider)
         now, cooldown = self._clock.now(), work.provider.value.spec.addresses.cooldown_seconds
         gateways = {gateway for subnet in subnets for gateway in subnet.gateways}
+        strays = self._strays.on(work)
 
         def unusable(address: IPAddress) -> str:
+            if address in strays:
+                return "ordinary addresses of nodes"
             return "gateways" if address in gateways else self._calls.refused(work.provider, address)
 
         return decisions.decide(
@@ -318,6 +338,11 @@ class Floats:
             for pool in self._node_pools.of(name)
             for claim in parse_allocations(pool.status.allocated_ips if pool.status else None).values()
         }
+
+    def _place(self, work: NodeWork) -> Place:
+        provider = work.provider
+        required = provider.value.spec.fixed_address == "required" and not work.retiring
+        return Place(node=work.node, provider=provider.name, required=required, labels_of=self._labels_of)
 
     def _ground(self, work: NodeWork, limits: Limits) -> ways.Ground:
         held = need((), self._node_pools.of(work.name)).held

@@ -9,7 +9,8 @@ virtual machine deleted, and the pod itself where it owns the address. This is r
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 
 import structlog
 
@@ -24,6 +25,7 @@ from underlay.core.ipam.blocks import Taken, holder
 from underlay.core.ipam.ownership import Owner, Proof, is_wanted, may_move
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
+from underlay.core.kube.events import Recorder, reference
 from underlay.core.kube.reflector import Reflector
 from underlay.core.kube.resources import T
 from underlay.core.runtime.checkpoints import Checkpoint
@@ -32,6 +34,7 @@ from underlay.operator.fixed.blocks import Blocks
 from underlay.operator.fixed.pools import FixedPools
 from underlay.operator.fixed.reserved import ReservedPools
 from underlay.operator.fixed.standing import Standings
+from underlay.operator.fixed.strays import Strays
 from underlay.operator.providers import Provider, Providers
 from underlay.operator.reconcile.floating import FloatingPool, counting_first
 from underlay.operator.steps import FixedStep
@@ -39,6 +42,12 @@ from underlay.operator.steps import FixedStep
 _REMEMBERED_SECONDS = 3600.0
 _MOST_TOLD = 5000
 _SPACING_SECONDS = 0.5
+_MOST_NAMED = 10
+_NO_MORE = (
+    "the cloud gave to nodes by its own choice: no fixed addresses until they have gone back to it. To do: keep the"
+    " range by a block of use fixed in spec.subnets.reservations of the provider, or exclude them (spec.excludeIPs)"
+)
+NOT_FIXED = "AddressesNotFixed"
 
 
 class Upkeep:
@@ -55,6 +64,8 @@ class Upkeep:
         networks: Reflector[SpiderNodeNetwork],
         providers: Providers,
         standings: Standings,
+        strays: Strays,
+        recorder: Recorder,
         dirty: Callable[[str], None],
         sweep_seconds: float,
         checkpoint: Checkpoint,
@@ -67,6 +78,9 @@ class Upkeep:
         self._networks = networks
         self._providers = providers
         self._standings = standings
+        self._strays = strays
+        self._recorder = recorder
+        self._warned: dict[str, str] = {}
         self._dirty = dirty
         self._sweep_seconds = sweep_seconds
         self._step = checkpoint
@@ -161,7 +175,7 @@ class Upkeep:
     def _is_held(self, pool: SpiderIPPool) -> bool:
         known = next((item for item in self._pools.all() if item.uid == pool.metadata.uid), None)
         held = (address for address, entry in self._blocks.all.items() if entry.cooling_since is None)
-        return known is None or any(address in known.addresses for address in held)
+        return known is None or any(address in known.listed for address in held)
 
     def _is_surplus(self, address: IPAddress, entry: BlockEntry) -> bool:
         """Two leaders, for the moment of a change, may each have claimed one for the same owner: it uses the first."""
@@ -198,19 +212,23 @@ class Upkeep:
         return self._providers.get(name)
 
     async def _tell(self, pool: FloatingPool) -> None:
-        """The pool's status, which is nothing but a view."""
+        """The pool's status, which is nothing but a view: what it has given, and this and what it can give."""
+        strays = self._strays.within(pool)
         held = {
             str(address): PoolAllocation(pod=entry.pod, pod_uid=entry.uid)
             for address, entry in sorted(self._blocks.all.items())
-            if entry.cooling_since is None and address in pool.addresses
+            if entry.cooling_since is None and address in pool.listed
         }
+        kept = sum(ip_address(text) not in pool.addresses for text in held)
         shown = dict(list(held.items())[:_MOST_TOLD])
         wanted = SpiderIPPoolStatus(
             allocated_ips=render_allocations(shown),
-            total_ip_count=pool.addresses.count,
+            total_ip_count=pool.addresses.count + kept - len(strays),
             allocated_ip_count=len(held),
         )
         seen = self._pool_view.store.get(None, pool.name)
+        if seen is not None:
+            self._warn(seen, strays)
         if seen is None or seen.metadata.uid != pool.uid or seen.status == wanted:
             return
         body = {
@@ -225,3 +243,13 @@ class Upkeep:
             await self._client.merge_patch(SpiderIPPool, pool.name, body, subresource="status")
         except (kube_errors.NotFound, kube_errors.Conflict):
             return  # another pool of that name by now
+
+    def _warn(self, pool: SpiderIPPool, strays: Mapping[IPAddress, str]) -> None:
+        """Once for each new text."""
+        named = [f"{address} (node {node})" for address, node in sorted(strays.items())]
+        more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+        text = f"{', '.join(named[:_MOST_NAMED])}{more} {_NO_MORE}" if named else ""
+        uid = pool.metadata.uid or ""
+        if text and self._warned.get(uid) != text:
+            self._recorder.event(reference(pool), "Warning", NOT_FIXED, text)
+        self._warned[uid] = text

@@ -1,11 +1,10 @@
 """All of it for the warm pool: what a round needs, and who is told of what."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from underlay.core.addresses import IPAddress
-from underlay.core.api.ipblock import SpiderIPBlock
 from underlay.core.api.ippool import NODE_LABEL, SHARED, SpiderIPPool
-from underlay.core.api.kubernetes import Node, Pod
+from underlay.core.api.kubernetes import Namespace, Pod
 from underlay.core.api.nodenetwork import Intent, SpiderNodeNetwork
 from underlay.core.cloud.model import Instance, Limits, Subnet
 from underlay.core.cloud.planning.actions import Action
@@ -15,7 +14,7 @@ from underlay.core.ipam.blocks import holder
 from underlay.core.ipam.ownership import may_be_fixed, owner_of
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.events import Recorder
-from underlay.core.kube.reflector import Change, Modified, Reflector
+from underlay.core.kube.reflector import Change, Modified
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
 from underlay.operator.cloudwrites import CloudWrites
@@ -25,11 +24,13 @@ from underlay.operator.fixed.pools import FixedPools, Listing
 from underlay.operator.fixed.rounds import Floats
 from underlay.operator.fixed.standing import Standings
 from underlay.operator.fixed.steps import as_action
+from underlay.operator.fixed.strays import Strays
 from underlay.operator.fixed.upkeep import Upkeep
 from underlay.operator.nodepools import NodePools
 from underlay.operator.nodework import NodeWork
 from underlay.operator.providers import Providers
 from underlay.operator.records import Records
+from underlay.operator.views import Views
 
 
 class FixedAddresses:
@@ -43,11 +44,7 @@ class FixedAddresses:
         client: KubeClient,
         clock: Clock,
         cluster: str,
-        nodes: Reflector[Node],
-        pods: Reflector[Pod],
-        pools: Reflector[SpiderIPPool],
-        networks: Reflector[SpiderNodeNetwork],
-        blocks: Reflector[SpiderIPBlock],
+        views: Views,
         providers: Providers,
         recorder: Recorder,
         dirty: Callable[[str], None],
@@ -56,38 +53,43 @@ class FixedAddresses:
         sweep_seconds: float,
         checkpoint: Checkpoint,
     ) -> None:
+        pods = views.pods
         pods.store.index("uid", lambda pod: (pod.metadata.uid,))
         pods.store.index("owner", lambda pod: (str(owner_of(pod.metadata)),) if may_be_fixed(pod.metadata) else ())
-        networks.store.index("floating", _floating)
+        views.networks.store.index("floating", _floating)
         self._clock = clock
         self._cluster = cluster
-        self._pods = pods
-        self._networks = networks
+        self._views = views
         self._recorder = recorder
         self._dirty = dirty
         self._all_dirty = all_dirty
         self._gone = gone
         self._checkpoint = checkpoint
-        self._blocks = Blocks(client, blocks, self._claims_changed)
-        self._pools = FixedPools(pools)
-        self._standings = Standings(clock=clock, nodes=nodes, pods=pods, networks=networks)
+        self._blocks = Blocks(client, views.blocks, self._claims_changed)
+        self._pools = FixedPools(views.pools, views.reserved)
+        self._strays = Strays(networks=views.networks, pools=self._pools, blocks=self._blocks)
+        self._standings = Standings(clock=clock, nodes=views.nodes, pods=pods, networks=views.networks)
         self.listing = Listing(self._blocks, self._pools)
         self._upkeep = Upkeep(
             client=client,
             clock=clock,
             blocks=self._blocks,
             pools=self._pools,
-            pool_view=pools,
-            networks=networks,
+            pool_view=views.pools,
+            networks=views.networks,
             providers=providers,
             standings=self._standings,
+            strays=self._strays,
+            recorder=recorder,
             dirty=dirty,
             sweep_seconds=sweep_seconds,
             checkpoint=checkpoint,
         )
         pods.subscribe(self._pod_changed)
-        networks.subscribe(self._network_changed)
-        pools.subscribe(self._pool_changed)
+        views.networks.subscribe(self._network_changed)
+        views.pools.subscribe(self._pool_changed)
+        views.reserved.subscribe(lambda _: self._all_dirty())
+        views.namespaces.subscribe(self._namespace_changed)
 
     def join(self, *, records: Records, writes: CloudWrites, node_pools: NodePools) -> None:
         """The rest of it."""
@@ -95,7 +97,7 @@ class FixedAddresses:
             clock=self._clock,
             blocks=self._blocks,
             writes=writes,
-            networks=self._networks,
+            networks=self._views.networks,
             recorder=self._recorder,
             gone=self._gone,
             checkpoint=self._checkpoint,
@@ -111,7 +113,9 @@ class FixedAddresses:
             writes=writes,
             calls=self.calls,
             recorder=self._recorder,
-            pods_of=lambda node: list(self._pods.store.by("node", node)),
+            strays=self._strays,
+            pods_of=lambda node: list(self._views.pods.store.by("node", node)),
+            labels_of=self._labels_of,
             owners_gone=self._upkeep.gone,
             checkpoint=self._checkpoint,
         )
@@ -144,7 +148,7 @@ class FixedAddresses:
     def ordinary(self, work: NodeWork) -> list[Pod]:
         """The node's pods without those that need no address of its own pools."""
         served = work.memory.fixed.served
-        return [pod for pod in self._pods.store.by("node", work.name) if pod.metadata.uid not in served]
+        return [pod for pod in self._views.pods.store.by("node", work.name) if pod.metadata.uid not in served]
 
     def planned(self, work: NodeWork) -> tuple[Instance, frozenset[IPAddress]]:
         """The instance as its plan must see it, places of coming fixed addresses taken; and all fixed addresses."""
@@ -170,6 +174,14 @@ class FixedAddresses:
         if not isinstance(change, Modified) or change.old.spec != change.object.spec:
             # Agents must know whether stable owners have fixed addresses before such a pod is bound to their node.
             self._all_dirty()
+
+    def _namespace_changed(self, change: Change[Namespace]) -> None:
+        if isinstance(change, Modified) and change.old.metadata.labels != change.object.metadata.labels:
+            self._all_dirty()
+
+    def _labels_of(self, namespace: str) -> Mapping[str, str]:
+        found = self._views.namespaces.store.get(None, namespace)
+        return found.metadata.labels if found else {}
 
     def _pod_changed(self, change: Change[Pod]) -> None:
         if may_be_fixed(change.object.metadata):

@@ -28,16 +28,21 @@ from underlay.core.ipam.ownership import (
 from underlay.operator.reconcile.demand import wants_address
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+_NO_POOL = (
+    "its provider requires fixed addresses for such pods and has no pool of them with default: true."
+    " To do: make one, or set spec.fixedAddress: preferred of the provider"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloatingPool:
-    """A pool of fixed addresses of one provider."""
+    """A pool of fixed addresses of one provider. ``listed``: all of it; ``addresses``: what it may give."""
 
     name: str
     uid: str
     provider: str
     subnet: IPNetwork
+    listed: RangeSet
     addresses: RangeSet
     spec: SpiderIPPoolSpec
 
@@ -49,13 +54,14 @@ def recognised(pool: SpiderIPPool) -> FloatingPool | None:
     if meta.labels.get(NODE_LABEL) != SHARED or not provider:
         return None
     where = f"SpiderIPPool {meta.name}"
-    wanted = RangeSet.parse(spec.ips or (), f"{where} spec.ips")
+    listed = RangeSet.parse(spec.ips or (), f"{where} spec.ips")
     return FloatingPool(
         name=meta.name,
         uid=meta.uid or "",
         provider=provider,
         subnet=parse_network(spec.subnet, f"{where} spec.subnet"),
-        addresses=wanted.difference(RangeSet.parse(spec.exclude_ips or (), f"{where} spec.excludeIPs")),
+        listed=listed,
+        addresses=listed.difference(RangeSet.parse(spec.exclude_ips or (), f"{where} spec.excludeIPs")),
         spec=spec,
     )
 
@@ -73,18 +79,30 @@ class Wish:
     ordinary: str = ""
 
 
-def wish(pod: Pod, pools: Iterable[FloatingPool], node: Node, provider: str) -> Wish | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a pod is to have its address. ``required``: the provider has stable owners wait for a fixed one, also while
+    there is no pool of such. ``labels_of`` a namespace.
+    """
+
+    node: Node
+    provider: str
+    required: bool
+    labels_of: Callable[[str], Mapping[str, str]]
+
+
+def wish(pod: Pod, pools: Iterable[FloatingPool], at: Place) -> Wish | None:
     """None: the pod's address is no matter of fixed ones. ``pools``: those of every provider, by name."""
     meta = pod.metadata
     if not wants_address(pod) or not may_be_fixed(meta):
         return None
     owner, known = owner_of(meta), tuple(pools)
-    own = [pool for pool in known if pool.provider == provider]
+    own = [pool for pool in known if pool.provider == at.provider]
     if not names_pools(meta):
         default = [pool for pool in own if pool.spec.default]
         if not default:
-            return None
-        refusals = {pool.name: why for pool in default if (why := unfit(pool, pod, node))}
+            return Wish(pod=pod, owner=owner, refusals={"": f"{_NO_POOL} ({at.provider})"}) if at.required else None
+        refusals = {pool.name: why for pool in default if (why := unfit(pool, pod, at))}
         fitting = tuple(pool for pool in default if pool.name not in refusals)
         return Wish(
             pod=pod,
@@ -102,7 +120,7 @@ def wish(pod: Pod, pools: Iterable[FloatingPool], node: Node, provider: str) -> 
         return Wish(pod=pod, owner=owner, ordinary=f"{', '.join(names) or 'nothing'} is no pool of fixed addresses")
     ordered = dict.fromkeys(pool.name for pool in found)
     by_name = {pool.name: pool for pool in found}
-    refusals = {name: why for name in ordered if (why := _other(by_name[name], provider, pod, node))}
+    refusals = {name: why for name in ordered if (why := _other(by_name[name], pod, at))}
     return Wish(
         pod=pod,
         owner=owner,
@@ -111,9 +129,9 @@ def wish(pod: Pod, pools: Iterable[FloatingPool], node: Node, provider: str) -> 
     )
 
 
-def unfit(pool: FloatingPool, pod: Pod, node: Node) -> str:
+def unfit(pool: FloatingPool, pod: Pod, at: Place) -> str:
     """Why the pool is not for that pod there; empty when it is."""
-    spec, meta = pool.spec, pod.metadata
+    spec, meta, node = pool.spec, pod.metadata, at.node
     if spec.disable:
         return "is disabled"
     if pool.subnet.version != 4:
@@ -124,8 +142,9 @@ def unfit(pool: FloatingPool, pod: Pod, node: Node) -> str:
         return "its nodeAffinity does not match"
     if spec.namespace_name and meta.namespace not in spec.namespace_name:
         return f"is for namespaces {', '.join(spec.namespace_name)}"
-    if not spec.namespace_name and spec.namespace_affinity:
-        return "its namespaceAffinity is not understood for fixed addresses; use namespaceName"
+    affinity = None if spec.namespace_name else spec.namespace_affinity
+    if affinity and not selects(affinity, at.labels_of(meta.namespace or "")):
+        return "its namespaceAffinity does not match"
     if spec.pod_affinity and not selects(spec.pod_affinity, meta.labels):
         return "its podAffinity does not match"
     return ""
@@ -248,10 +267,10 @@ def _again(wanted: Wish, address: IPAddress, entry: BlockEntry, on: Situation) -
     return Wait(address=address, why=f"{address}: {proof}")
 
 
-def _other(pool: FloatingPool, provider: str, pod: Pod, node: Node) -> str:
-    if pool.provider != provider:
-        return f"is of provider {pool.provider}, this node's is {provider}"
-    return unfit(pool, pod, node)
+def _other(pool: FloatingPool, pod: Pod, at: Place) -> str:
+    if pool.provider != at.provider:
+        return f"is of provider {pool.provider}, this node's is {at.provider}"
+    return unfit(pool, pod, at)
 
 
 def _told(reasons: Mapping[str, str]) -> str:
