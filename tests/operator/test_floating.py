@@ -50,7 +50,7 @@ async def test_an_address_follows_its_owner(fixed: FixedSite, apiserver: "ApiSer
         second = await fixed.set_pod(b)
         await time_passes(2)
         assert fixed.at_cloud(MINE) == [a]
-        on_a.confirming = True
+        on_a.confirm()
         await eventually(lambda: fixed.lacks(on_b, second, MINE, b), seconds=30)
 
         await eventually(lambda: site.disagreements(a))

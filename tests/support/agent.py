@@ -78,6 +78,11 @@ class StandInAgent:
         self.answering = True
         self._dirty.set()
 
+    def confirm(self) -> None:
+        """Answer recalls from now on, those that came meanwhile too."""
+        self.confirming = True
+        self._dirty.set()
+
     def held(self) -> set[str]:
         """Addresses pods have of the node's pools."""
         return set(self.claims)
