@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from controlplane.process import ProcessFailed
 from support.agent import StandInAgent
 from support.operator_site import Site, agent, eventually, operator
 
@@ -83,7 +84,10 @@ async def _row(apiserver: "ApiServer", kind: str, name: str) -> Mapping[str, str
 
 
 async def _unlike(apiserver: "ApiServer", kind: str, name: str, **columns: str) -> str:
-    row = await _row(apiserver, kind, name)
+    try:
+        row = await _row(apiserver, kind, name)
+    except ProcessFailed as absent:
+        return str(absent)
     return "" if all(row[column] == text for column, text in columns.items()) else f"{row}, not {columns}"
 
 

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.filterwarnings("ignore:unclosed
 
 APART = sorted(WRITES - SENT)
 CRASHES = [f"{step}:{operation}" for operation in APART for step in (WarmStep.SENDING, WarmStep.ANSWERED)]
+AT_ONCE = 3
 BLOCKS = ({"cidr": "10.80.1.64/26", "use": "prefix"}, {"cidr": "10.80.1.32/28", "use": "fixed"})
 
 
@@ -34,9 +35,13 @@ async def test_whatever_becomes_of_such_a_write_it_is_done_once(client: KubeClie
     assert undisturbed & WRITES >= set(APART)
 
     lives = [("", operation) for operation in APART] + [(label, "") for label in CRASHES]
-    outcomes = await asyncio.gather(
-        *(_life(client, tmp_path, crash=crash, lost=lost) for crash, lost in lives), return_exceptions=True
-    )
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def disturbed(crash: str, lost: str) -> None:
+        async with places:
+            await _life(client, tmp_path, crash=crash, lost=lost)
+
+    outcomes = await asyncio.gather(*(disturbed(*life) for life in lives), return_exceptions=True)
     failed = [(life, told) for life, told in zip(lives, outcomes, strict=True) if isinstance(told, BaseException)]
     assert failed == []
 
