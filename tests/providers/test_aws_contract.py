@@ -428,6 +428,23 @@ class TestEc2:
         assert made.id == left.id
         assert [item.id for item in cloud.interfaces()] == [left.id]
 
+    @pytest.mark.parametrize(
+        "code", ["AttachmentLimitExceeded", "UnauthorizedOperation", "InvalidParameterCombination"]
+    )
+    async def test_a_repeated_creation_leaves_what_is_attached_already(self, cloud: Ec2Cloud, code: str) -> None:
+        """Whatever EC2 says to attaching it a second time, such as that the machine is full of what it has: pods may
+        use the interface by now, it stays and is finished.
+        """
+        cloud.lose_reply("ModifyNetworkInterfaceAttribute")
+        with pytest.raises(errors.UnknownOutcome):
+            await cloud.driver.create_interface(wanted(cloud, count=1))
+        (left,) = cloud.interfaces()
+        cloud.sim.control("POST", "/faults", {"operation": "AttachNetworkInterface", "kind": "error", "code": code})
+        made = await cloud.driver.create_interface(wanted(cloud, count=1))
+
+        assert made.id == left.id
+        assert cloud.truth(left.id).instance == cloud.instance
+
     async def test_what_outlives_its_machine_is_seen_and_mended(self, cloud: Ec2Cloud) -> None:
         """An attached interface that EC2 would not delete with its instance is read as such; told once, or twice, it
         ends with it.

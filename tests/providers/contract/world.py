@@ -174,11 +174,12 @@ def addresses_of(items: Collection[IPAddress | IPNetwork]) -> frozenset[IPAddres
 
 
 async def seen(cloud: Cloud, interface: str, items: Collection[IPAddress | IPNetwork]) -> Instance:
-    """The instance by a read that has caught up with ``items``."""
+    """The instance by a read that has caught up with ``items`` and with the last step of making the interface."""
     async with asyncio.timeout(20):
         while True:
             instance = await cloud.driver.instance(cloud.instance)
-            if any(item.id == interface and item.addresses | item.prefixes == items for item in instance.interfaces):
+            found = next((item for item in instance.interfaces if item.id == interface), None)
+            if found and found.ends_with_instance and found.addresses | found.prefixes == items:
                 return instance
 
 

@@ -44,11 +44,15 @@ async def create(ec2: Ec2, clock: Clock, want: InterfaceRequest) -> NetworkInter
         await _fill(ec2, clock, made, later)
         await _attach(ec2, clock, made, want)
     except (LimitReached, NotFound, Denied, Rejected, _AddressTaken):
-        # A definite refusal: nothing would ever use what was made. Should this delete fail, its error goes to the
-        # caller, whose next attempt with the same token comes here again.
+        # A definite refusal: nothing would ever use what was made, unless an earlier attempt has attached it: pods may
+        # have its addresses by now. Should this look or delete fail, its error goes to the caller, whose next attempt
+        # with the same token comes here again.
         with _unfinished():
-            await delete(ec2, clock, made)
-        raise
+            there = await _is_attached(ec2, made, want.instance)
+            if not there:
+                await delete(ec2, clock, made)
+        if not there:
+            raise
     with _unfinished():
         eni = await _in_use(ec2, clock, made, want.instance)
         if eni.attachment is not None and not eni.attachment.delete_on_termination:
@@ -217,6 +221,14 @@ async def _attach_at(ec2: Ec2, clock: Clock, interface: str, want: InterfaceRequ
         else:
             return
     raise missing
+
+
+async def _is_attached(ec2: Ec2, interface: str, instance: str) -> bool:
+    try:
+        eni = await ec2.eni(interface)
+    except NotFound:
+        return False
+    return eni.attachment is not None and eni.attachment.instance_id == instance
 
 
 async def _in_use(ec2: Ec2, clock: Clock, interface: str, instance: str) -> convert.Eni:
