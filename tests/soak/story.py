@@ -209,7 +209,11 @@ class Story:
             return
         row = self._chance.choice(sorted(ours, key=lambda row: str(row["id"])))
         self._vigil.dead.add(row["id"])
+        unplugged = place.agent.unplugged if place.agent else set[str]()
+        unplugged.add(row["id"])
         detached = await self._hands.detach(row["attachment"]["id"])
+        if any(other["attachment"] == row["attachment"] for other in await self._interfaces()):
+            unplugged.discard(row["id"])
         await self._fleets[place.provider].stop(place.pods)
         await self._owners.leave(place.name)
         place.pods.clear()

@@ -35,7 +35,8 @@ class Fence:
 
 class StandInAgent:
     """``answering`` False: releases stay unanswered; ``confirming`` False: recalls do. ``clinging``: sandboxes keep
-    fixed addresses although their pods are gone. ``fixed``: pod's uid → its fixed address. ``problems`` says what an
+    fixed addresses although their pods are gone. ``fixed``: pod's uid → its fixed address.
+    ``unplugged``: interfaces whose link is gone from the host, as a real agent sees at once. ``problems`` says what an
     operator must never do to an agent.
 
     ``ownership`` hears of every address a pod gets or gives back.
@@ -55,6 +56,7 @@ class StandInAgent:
         self.answering = True
         self.claims: dict[str, tuple[str, Pod]] = {}
         self.fixed: dict[str, str] = {}
+        self.unplugged: set[str] = set()
         self.clinging = False
         self.confirming = True
         self.fences: dict[str, Fence] = {}
@@ -205,8 +207,10 @@ class StandInAgent:
         of: dict[str, dict[int | None, list[tuple[str, str]]]] = {}
         for pool in sorted(self._pools.store.items(), key=lambda pool: pool.metadata.name):
             name = pool.metadata.name
-            mine = [(ip, name) for ip in sorted(pools[name]) if ip not in taken]
-            of.setdefault(pool.metadata.annotations[INTERFACE_ANNOTATION], {})[pool.spec.ip_version] = mine
+            interface = pool.metadata.annotations[INTERFACE_ANNOTATION]
+            if interface not in self.unplugged:
+                mine = [(ip, name) for ip in sorted(pools[name]) if ip not in taken]
+                of.setdefault(interface, {})[pool.spec.ip_version] = mine
         for offered in of.values():
             yield from zip(*(offered.get(family, []) for family in families), strict=False)
 
