@@ -293,7 +293,7 @@ class Providers:
             provider.problem = None
         except TimeoutError:
             endpoint = provider.value.spec.endpoint or "the cloud's API"
-            message = f"{endpoint} gave no usable answer within seconds"
+            message = f"{endpoint} gave no usable answer within {_PROBE_SECONDS:.0f} seconds"
             late = Unavailable(provider=provider.value.spec.driver, operation="probe", code="Timeout", message=message)
             provider.problem = advise(late)
         except CloudError as error:
