@@ -112,6 +112,8 @@ async def _live_and_die(site: Site, network: str, settings: Settings, crash: Cra
     fixed, mine = FixedSite(site=site), f"{network}.200"
     try:
         await site.add_provider(fixedAddress="required")
+        with site.ec2() as ec2:  # else the cloud might give one of them to a node by its own choice
+            ec2.create_subnet_cidr_reservation(SubnetId=site.subnet, Cidr=f"{mine}/30", ReservationType="explicit")
         await fixed.pool([f"{network}.200-{network}.203"], subnet=f"{network}.0/24")
         await fixed.stateful_set(1)
         a, b = await site.add_node("a"), await site.add_node("b")

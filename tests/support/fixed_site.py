@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import Any
 
 from support.agent import StandInAgent
@@ -142,11 +143,13 @@ class FixedSite:
         return "" if any(all(word in text for word in words) for text in said) else f"{reason}: {said}"
 
     async def clean(self) -> None:
-        """Removes what was made here."""
+        """Removes what was made here, and what is recorded of the site's own subnets: others may be at work."""
         for kind, name, namespace in reversed(self.made):
             with contextlib.suppress(kube_errors.NotFound):
                 await self.site.client.delete(kind, name, namespace)
+        subnets = [ip_network(row["cidr"]) for row in self.site.sim.control("GET", "/table")["subnets"]]
         for block in (await self.site.client.list(SpiderIPBlock)).items:
-            if block.metadata.name.startswith("10.80."):
+            window = ip_network(block.spec.window)
+            if any(subnet.overlaps(window) for subnet in subnets):
                 with contextlib.suppress(kube_errors.NotFound):
                     await self.site.client.delete(SpiderIPBlock, block.metadata.name)
