@@ -63,7 +63,8 @@ class _Message(Protocol):
 def observe() -> Namespace:
     """Everything in the namespace that a plan may speak of, links with settings of theirs, to rules.
 
-    nft tables are not read. Routes the kernel makes by itself are left out.
+    nft tables are not read. Routes the kernel makes by itself are left out, and addresses and neighbours of a link that
+    came after the links were read.
     """
     with IPRoute() as kernel:
         links = _dump(kernel.get_links)
@@ -75,11 +76,11 @@ def observe() -> Namespace:
     return Namespace(
         sysctls=tuple(sysctl for link in links for sysctl in _sysctls(link)),
         links=tuple(_link(link) for link in links),
-        addrs=tuple(Addr(link=names[a["index"]], address=_interface(a)) for a in addresses),
+        addrs=tuple(Addr(link=names[a["index"]], address=_interface(a)) for a in addresses if a["index"] in names),
         neighs=tuple(
             Neigh(link=names[n["ifindex"]], address=ip_address(n.get("dst")), mac=Mac(n.get("lladdr")))
             for n in neighbours
-            if n["state"] & _PERMANENT and n.get("lladdr") and n.get("dst")
+            if n["ifindex"] in names and n["state"] & _PERMANENT and n.get("lladdr") and n.get("dst")
         ),
         routes=tuple(
             _route(r, names) for r in routes if r["type"] == _UNICAST and r["proto"] != _KERNEL_MADE and r.get("oif")
