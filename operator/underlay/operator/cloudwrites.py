@@ -19,7 +19,7 @@ from underlay.core.runtime.clock import Clock
 from underlay.operator.adoption import Adoption
 from underlay.operator.fixed.pools import Listing
 from underlay.operator.groups import SecurityGroups
-from underlay.operator.nodework import NodeWork
+from underlay.operator.nodework import NodeWork, makes_interface
 from underlay.operator.providers import Providers
 from underlay.operator.reconcile import status as render
 from underlay.operator.records import Records, operator_part
@@ -155,7 +155,7 @@ class CloudWrites:
             # That this attempt was not permitted says nothing of what an earlier one made.
             unknown = error.unfinished or (again and isinstance(error, Denied))
             may_go_on = unknown or isinstance(error, Throttled | Busy | Unavailable)
-            if intent.operation == "createInterface" and may_go_on:
+            if makes_interface(intent) and may_go_on:
                 # Its first calls may have taken place; repeated with the same token it goes on from there.
                 raise
             await self.report(work, rest)

@@ -127,12 +127,12 @@ class NodeWork:
 
     def doubtful(self, now: float) -> Intent | None:
         """Whose outcome is to be found out next. An interface in the making comes last, and waits for ``make_at``."""
-        others = [intent for intent in self.intents if not _makes(intent)]
+        others = [intent for intent in self.intents if not makes_interface(intent)]
         return next(iter(others or (self.intents if now >= self.memory.make_at else [])), None)
 
     def open_to(self, action: Action) -> bool:
         """Whether it may be done now: while an interface is in the making no other is made, and it is left alone."""
-        making = {intent.token for intent in self.intents if _makes(intent)}
+        making = {intent.token for intent in self.intents if makes_interface(intent)}
         if isinstance(action, Create):
             return not making
         made = {item.id for item in self.known.instance.interfaces if item.tags.get(tags.INTENT) in making}
@@ -198,5 +198,6 @@ class NodeWork:
         return limits if learnt is None else replace(limits, interfaces=min(limits.interfaces, learnt))
 
 
-def _makes(intent: Intent) -> bool:
+def makes_interface(intent: Intent) -> bool:
+    """Of all writes it is the one of several steps, each of which may be refused by itself."""
     return intent.operation == "createInterface"

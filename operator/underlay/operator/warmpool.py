@@ -40,7 +40,7 @@ from underlay.operator.groups import SecurityGroups
 from underlay.operator.lanes import Lanes
 from underlay.operator.memories import Memories
 from underlay.operator.nodepools import NodePools
-from underlay.operator.nodework import Memory, NodeWork
+from underlay.operator.nodework import Memory, NodeWork, makes_interface
 from underlay.operator.providers import Provider, Providers
 from underlay.operator.reconcile import fences, retiring
 from underlay.operator.reconcile.demand import Need, need
@@ -80,15 +80,14 @@ class WarmPool:
         self._views = views
         self._step = checkpoint
         self._planned = planned
+        known_within = settings.settle_seconds + settings.resync_seconds
         self._groups = SecurityGroups(
             clock=clock,
             cluster=cluster,
-            settle_seconds=settings.settle_seconds + settings.resync_seconds,
+            settle_seconds=known_within,
             fresh_seconds=settings.subnet_seconds,
         )
-        self._endings = Endings(
-            clock=clock, cluster=cluster, settle_seconds=settings.settle_seconds + settings.resync_seconds
-        )
+        self._endings = Endings(clock=clock, cluster=cluster, settle_seconds=known_within)
         self._fixed = FixedAddresses(
             client=client,
             clock=clock,
@@ -285,7 +284,7 @@ class WarmPool:
                 return False
         except (CloudError, InvalidInput) as error:
             stands = any(other.id == intent.id for other in work.intents)
-            if stands and intent.operation != "createInterface":
+            if stands and not makes_interface(intent):
                 raise
             again = self._clock.monotonic() + await self._trouble.tell(work, error)
             if stands:

@@ -47,6 +47,7 @@ from underlay.operator.reconcile.demand import need
 from underlay.operator.reconcile.floating import (
     Arrive,
     Claim,
+    FloatingPool,
     HandOver,
     Keep,
     Outcome,
@@ -199,12 +200,19 @@ class Floats:
                 standings[entry.uid] = await self._standings.of(address, entry, work.provider)
         now, cooldown = self._clock.now(), work.provider.value.spec.addresses.cooldown_seconds
         gateways = {gateway for subnet in subnets for gateway in subnet.gateways}
-        strays = self._strays.on(work)
 
-        def unusable(address: IPAddress) -> str:
-            if address in strays:
-                return "ordinary addresses of nodes"
-            return "gateways" if address in gateways else self._calls.refused(work.provider, address)
+        def choose(pool: FloatingPool) -> IPAddress | str:
+            """Only who has no address yet comes here: strays are not looked for in the rounds of all others."""
+            strays = self._strays.on(work)
+
+            def unusable(address: IPAddress) -> str:
+                if address in strays:
+                    return "ordinary addresses of nodes"
+                return "gateways" if address in gateways else self._calls.refused(work.provider, address)
+
+            return claims.choose(
+                pool.addresses, self._blocks.all, now=now, cooldown_seconds=cooldown, unusable=unusable
+            )
 
         return decisions.decide(
             wanted,
@@ -215,9 +223,7 @@ class Floats:
                 way=lambda address: self._calls.way(look.ground, address, subnets),
                 standing=lambda entry: standings[entry.uid],
                 alive=self._standings.alive,
-                choose=lambda pool: claims.choose(
-                    pool.addresses, self._blocks.all, now=now, cooldown_seconds=cooldown, unusable=unusable
-                ),
+                choose=choose,
             ),
         )
 
