@@ -1,4 +1,4 @@
-"""What all suites share: the API server of the session, and how long each suite took."""
+"""What all suites share: an API server for each module, and how long each suite took."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ CRDS = ROOT / "charts" / "underlay" / "crds"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServer:
-    """A real API server with our kinds, shared by the session: each test uses names or namespaces of its own."""
+    """A real API server with our kinds, shared by a module: each test uses names or namespaces of its own."""
 
     plane: ControlPlane
 
@@ -45,9 +45,12 @@ class ApiServer:
         return KubeClient.connect(self.plane.kubeconfig_of(user), user_agent=user_agent)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """Started when the first test asks for it. It runs without controllers: nothing deletes a namespace's content."""
+    """Started when the module's first test asks for it. It runs without controllers: nothing deletes a namespace's
+    content. What a module leaves, wild values of a property test or the objects of a failed one, no other one meets:
+    an operator serves the whole cluster.
+    """
     with ControlPlane.start(tmp_path_factory.mktemp("controlplane")) as plane:
         plane.install_crds(CRDS)
         yield ApiServer(plane=plane)

@@ -147,9 +147,9 @@ async def test_a_leader_cut_off_stops_before_another_begins(
         await election.passing(4)
         before = first.leader.held(), second.leader.held()
         await proxy.cut()
-        await election.passing(11)
+        await election.passing(10.5)
         between = first.leader.held(), second.leader.held()
-        await election.passing(8)
+        await election.passing(8.5)
         after = first.leader.held(), second.leader.held()
         with pytest.raises(LeaseLost, match="not renewed in time"):
             await first.task

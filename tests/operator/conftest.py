@@ -14,28 +14,18 @@ if TYPE_CHECKING:
     from conftest import ApiServer
 
 
-@pytest.fixture(scope="session")
-def swept(apiserver: "ApiServer") -> "ApiServer":
-    """The session's API server without what other suites left: an operator serves the whole cluster, and a provider
-    that is left there would take the nodes of every test.
-    """
-    kinds = "spidernetworkproviders,spidernodenetworks,spiderippools,pods,nodes"
-    apiserver.plane.kubectl("delete", kinds, "--all", "--all-namespaces", "--wait=false", "--grace-period=0", "--force")
-    return apiserver
-
-
 @pytest.fixture
-async def client(swept: "ApiServer") -> AsyncIterator[KubeClient]:
+async def client(apiserver: "ApiServer") -> AsyncIterator[KubeClient]:
     """What tests and stand-ins read and write with."""
-    async with swept.client("test-operator/1") as client:
+    async with apiserver.client("test-operator/1") as client:
         yield client
     leftovers.collect()
 
 
 @pytest.fixture
-async def api(swept: "ApiServer") -> AsyncIterator[Api]:
+async def api(apiserver: "ApiServer") -> AsyncIterator[Api]:
     """For readings that nothing of the product decodes."""
-    api = Api.connect(swept.kubeconfig, user_agent="test-operator-raw/1")
+    api = Api.connect(apiserver.kubeconfig, user_agent="test-operator-raw/1")
     yield api
     await api.close()
 

@@ -146,7 +146,7 @@ class Leader:
         """Renew for ever. Raises ``LeaseLost`` as soon as it is known to be lost, or when it must be taken for lost."""
         problem = ""
         while True:
-            await self._pause()
+            await self._pause(self._until - self._clock.monotonic())
             left = self._until - self._clock.monotonic()
             if left <= 0:
                 raise LeaseLost(f"lease {self._namespace}/{self._name}: not renewed in time: {problem}")
@@ -208,8 +208,9 @@ class Leader:
             self._seen_at = self._clock.monotonic()
         self._lease = lease
 
-    async def _pause(self) -> None:
-        await self._clock.sleep(self._terms.retry_seconds * random.uniform(0.8, 1.0))  # noqa: S311 - spreads candidates
+    async def _pause(self, at_most: float = math.inf) -> None:
+        seconds = self._terms.retry_seconds * random.uniform(0.8, 1.0)  # noqa: S311 - spreads candidates
+        await self._clock.sleep(min(seconds, at_most))
 
 
 def micro_time(seconds: float) -> str:
