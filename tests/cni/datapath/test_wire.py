@@ -1,5 +1,6 @@
 """The encoder against the kernel: what is sent is what ``ip`` and ``nft`` show."""
 
+import asyncio
 import errno
 import json
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from msgspec import structs
 
-from support.netns_node import NodeWorld, inside
+from support.netns_node import NodeWorld, inside, run
 from underlay.cni.datapath import lookup, netlink, nft
 from underlay.cni.datapath.channel import Channel
 from underlay.cni.datapath.model import DOOMED_GROUP, Addr, Link, Neigh, Peer, Route, Rule, Sysctl
@@ -168,6 +169,22 @@ async def test_rules(alone: Alone, family: Literal[4, 6]) -> None:
 
     alone.good(Remove(marked), Remove(plain))
     assert not {1000, 1001} & {r["priority"] for r in alone.show(f"-{family}", "rule", "show")}
+
+
+async def test_links_that_come_while_it_looks(alone: Alone) -> None:
+    """Links with addresses come at any time: what was there before is observed, and nothing fails."""
+    alone.good(*ADDRESSED)
+    lines = (f"link add n{n} type veth peer p{n}\naddr add 10.9.0.1/32 dev n{n}\n" for n in range(200))
+    coming = asyncio.create_task(asyncio.to_thread(run, "ip", "-n", alone.name, "-batch", "-", text="".join(lines)))
+
+    looks = 0
+    while not coming.done():
+        observed = await inside(alone.name, netlink.observe)
+        assert {"one", "two"} <= {link.name for link in observed.links}
+        looks += 1
+    await coming
+
+    assert looks > 1
 
 
 async def test_neighbours(alone: Alone) -> None:
