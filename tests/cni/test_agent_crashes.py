@@ -139,6 +139,7 @@ async def _release(story: Story, pool: SpiderIPPool) -> None:
     fenced = {IPv4Address(ip) for item in (status.released if status else []) for ip in item.fenced}
     assert fenced
     assert not fenced & node.kernel.addresses().keys()
+    assert not fenced & node.kernel.known()
     rest = [f"10.9.0.{last}" for last in range(10, 15) if IPv4Address(f"10.9.0.{last}") not in fenced]
     shrunk = await node.resize("a", rest)
     await node.wish(release=[], releaseDone=[release | {"generation": shrunk.metadata.generation}])

@@ -46,6 +46,25 @@ async def test_a_release_fences_what_is_free_and_lists_what_is_held(node: NodeUn
                 continue
 
 
+async def test_the_nodes_pods_have_forgotten_a_released_address(node: NodeUnderTest) -> None:
+    """It may be another node's next, so when the release is answered no pod knows where it was; what is held is known
+    as before.
+    """
+    pool = await node.pool("a", ["10.9.0.10-10.9.0.12"])
+    for name in ("one", "two"):
+        await node.pod(name)
+    await node.start()
+    addresses = [await added(node, "one", "c1"), await added(node, "two", "c2")]
+    await node.delete("two", "c2")
+    assert node.kernel.known() == set(addresses)
+    release: dict[str, object] = {"id": "r1", "pool": pool.metadata.name, "poolUID": pool.metadata.uid}
+
+    await node.wish(release=[release | {"addresses": list(map(str, addresses))}])
+
+    assert await released(node, "r1") == ([str(addresses[1])], [str(addresses[0])])
+    assert node.kernel.known() == {addresses[0]}
+
+
 async def test_a_fence_outlives_the_agent(node: NodeUnderTest) -> None:
     """What was fenced before a restart is given to nobody after it, also while the API server is away."""
     pool = await node.pool("a", ["10.9.0.10"])

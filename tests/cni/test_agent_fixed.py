@@ -185,6 +185,29 @@ async def test_a_recall_is_confirmed_when_no_sandbox_has_the_address(owned: Owne
     await eventually(lambda: _not_added(node, "db-0", "c3"))
 
 
+async def test_the_nodes_pods_have_forgotten_what_is_confirmed(owned: Owned) -> None:
+    """Once the address may be on another node, no pod here knows where it was; an agent that was not there when its pod
+    went does it as well.
+    """
+    node = owned.node
+    uid = await owned.pod()
+    await node.pod("other")
+    await owned.record(uid)
+    await owned.listed(uid)
+    await node.start()
+    assert await node.add("other", "c1") == IPv4Address("10.9.0.10")
+    assert await node.add("db-0", "c2") == FIXED
+    await node.delete("db-0", "c2")
+    assert FIXED in node.kernel.known()
+    await node.stop()
+
+    await node.start()
+    await node.wish(recall=[{"id": "r1", "address": str(FIXED)}])
+
+    assert await released(node, "r1") == ([str(FIXED)], [])
+    assert FIXED not in node.kernel.known()
+
+
 async def test_a_lost_journal_does_not_lose_a_fixed_address(owned: Owned) -> None:
     """What a pod's namespace has counts as held: the new journal neither gives it away nor confirms a recall."""
     node = owned.node

@@ -25,6 +25,8 @@ class FakeKernel:
             for index, (mac, name) in enumerate(links.items(), 2)
         }
         self.interfaces: dict[tuple[str, str], Want] = {}
+        self.neighbours: dict[tuple[str, str], set[IPv4Address | IPv6Address]] = {}
+        """Of each interface; whoever is attached talks to everybody at once."""
         self.problems: list[str] = []
         self.node = NodeFacts()
         self.attaches = 0
@@ -79,6 +81,9 @@ class FakeKernel:
         for other, there in self.interfaces.items():
             if taken := self._ips(there) & self._ips(want):
                 self.problems.append(f"{taken} given to {key} while {other} has it")
+        self.neighbours[key] = set(self.addresses())
+        for known in self.neighbours.values():
+            known.update(self._ips(want))
         self.interfaces[key] = want
         mac = Mac(f"02:00:00:00:00:{next(self._macs) % 256:02x}")
         return Attached(
@@ -91,6 +96,13 @@ class FakeKernel:
     async def detach(self, gone: Detach) -> None:
         if gone.netns is not None:
             self.interfaces.pop((gone.netns, gone.ifname), None)
+
+    async def forget(
+        self, addresses: Collection[IPv4Address | IPv6Address], links: Mapping[str, Collection[str]]
+    ) -> None:
+        for (netns, name), known in self.neighbours.items():
+            if name in links.get(netns, ()):
+                known.difference_update(addresses)
 
     async def inspect(self, netns: str) -> tuple[PodLink, ...]:
         if not _exists(netns):
@@ -112,10 +124,15 @@ class FakeKernel:
         """What a runtime does after DEL: all links within vanish."""
         Path(netns).unlink(missing_ok=True)
         self.interfaces = {key: want for key, want in self.interfaces.items() if key[0] != netns}
+        self.neighbours = {key: known for key, known in self.neighbours.items() if key[0] != netns}
 
     def addresses(self) -> dict[IPv4Address | IPv6Address, tuple[str, str]]:
         """Address → (namespace, interface)."""
         return {item.ip: key for key, want in self.interfaces.items() for item in want.addresses}
+
+    def known(self) -> set[IPv4Address | IPv6Address]:
+        """Addresses that some pod believes to be behind a MAC of this node."""
+        return set().union(*self.neighbours.values())
 
     @staticmethod
     def _ips(want: Want) -> set[IPv4Address | IPv6Address]:

@@ -1,19 +1,28 @@
 """Fence before release: the agent's part of the protocol that ``core.api.nodenetwork`` describes.
 
 ``fences_wanted`` and ``liftable`` are pure; ``Fences`` writes what they say and reads live where they ask for it.
+
+    wish seen → neighbours forgotten → fence on disk → answered (``reports``) → lifted
+
+The address may be on another node once the answer has left, so this is when the node's pods must have forgotten where
+it was (``datapath.forgetting``): an agent killed before the fence is on disk does it again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_address
 
 import structlog
 
 from underlay.cni.book import Book
-from underlay.cni.nodepools import pool_addresses
+from underlay.cni.datapath.errors import DatapathError
+from underlay.cni.kernel import Kernel
+from underlay.cni.nodepools import NodePools, pool_addresses
 from underlay.cni.records import Fenced, FenceLifted
 from underlay.cni.state import State
-from underlay.core.addresses import parse_address
+from underlay.cni.withholding import masters
+from underlay.core.addresses import IPAddress, parse_address
 from underlay.core.api.ippool import SpiderIPPool
 from underlay.core.api.nodenetwork import SpiderNodeNetwork
 from underlay.core.errors import InvalidInput
@@ -27,6 +36,7 @@ class FenceStep(StrEnum):
     """Crash points."""
 
     SEEN = "fence.seen"
+    FORGOTTEN = "fence.forgotten"
     JOURNALED = "fence.journaled"
     ANSWERED = "fence.answered"
     LIFTED = "fence.lifted"
@@ -72,6 +82,27 @@ def fences_wanted(state: State) -> Iterator[Fenced]:
             continue
         if address not in state.ledger.held:  # while a sandbox has it there is nothing to confirm
             yield Fenced(id=recall.id, pool="", pool_uid="", fenced=[recall.address], held=[])
+
+
+def leaving(state: State, fences: Iterable[Fenced]) -> frozenset[IPAddress]:
+    """Of the addresses that ``fences`` take, those that the node's pods may know as a neighbour's: fixed ones, and
+    what some pod here has had.
+    """
+    return frozenset(
+        address
+        for fence in fences
+        for address in map(ip_address, fence.fenced)
+        if not fence.pool or address in state.ledger.freed
+    )
+
+
+def neighbourhood(state: State, pools: NodePools) -> Mapping[str, frozenset[str]]:
+    """The links behind which neighbours are found: of each pod by its namespace, of the host by ""."""
+    found = {"": masters(state, pools)}
+    for claim in state.ledger.claims.values():
+        if claim.netns:
+            found[claim.netns] = found.get(claim.netns, frozenset()) | {claim.attachment.ifname}
+    return found
 
 
 def liftable(state: State) -> Iterator[str | Doubt]:
@@ -121,8 +152,12 @@ def settles(doubt: Doubt, pool: SpiderIPPool | None, node_network: SpiderNodeNet
 class Fences:
     """Keeps the journal's fences in step with the SpiderNodeNetwork."""
 
-    def __init__(self, *, book: Book, client: KubeClient, checkpoint: Checkpoint = passing) -> None:
+    def __init__(
+        self, *, book: Book, pools: NodePools, kernel: Kernel, client: KubeClient, checkpoint: Checkpoint = passing
+    ) -> None:
         self._book = book
+        self._pools = pools
+        self._kernel = kernel
         self._client = client
         self._checkpoint = checkpoint
         self._log = structlog.get_logger()
@@ -130,13 +165,19 @@ class Fences:
     async def run(self) -> None:
         """Until cancelled. Doubts that cannot be decided now are looked at again a second later."""
         while True:
+            seen = self._book.state
             undecided = await self.step()
-            await self._book.changed.wait(1.0 if undecided else None)
+            if self._book.state is seen:  # otherwise there may be more to do already
+                await self._book.changed.wait(1.0 if undecided else None)
 
     async def step(self) -> bool:
         """One round; whether doubts are left."""
         if wanted := list(fences_wanted(self._book.state)):
             self._checkpoint(FenceStep.SEEN)
+            await self._forget(wanted)
+            self._checkpoint(FenceStep.FORGOTTEN)
+            # What has been given or taken back meanwhile changes a fence: that one waits for the next round.
+            wanted = [fence for fence in fences_wanted(self._book.state) if fence in wanted]
             await self._book.record(*wanted)
             self._checkpoint(FenceStep.JOURNALED)
             for fence in wanted:
@@ -152,6 +193,17 @@ class Fences:
             else:
                 undecided = True
         return undecided
+
+    async def _forget(self, wanted: Iterable[Fenced]) -> None:
+        state = self._book.state
+        if addresses := leaving(state, wanted):
+            try:
+                await self._kernel.forget(addresses, neighbourhood(state, self._pools))
+            except (DatapathError, OSError) as refused:
+                # Pods find the address at its new place later, which is no reason to keep it here.
+                self._log.warning(
+                    "neighbours.not_forgotten", addresses=sorted(map(str, addresses)), reason=str(refused)
+                )
 
     async def _lift(self, fence_id: str) -> None:
         await self._book.record(FenceLifted(id=fence_id))

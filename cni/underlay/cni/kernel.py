@@ -49,6 +49,12 @@ class Kernel(Protocol):
         """Have the addresses free; succeeds with everything gone."""
         ...
 
+    async def forget(self, addresses: Collection[IPAddress], links: Mapping[str, Collection[str]]) -> None:
+        """Have none of ``addresses`` known as a neighbour on ``links`` (names by namespace, "" the host's); succeeds
+        with everything gone.
+        """
+        ...
+
     async def inspect(self, netns: str) -> tuple[PodLink, ...]:
         """The links of a pod. Raises ``NamespaceGone``."""
         ...

@@ -135,7 +135,7 @@ async def _serve(
     links = LinkWatch(book=book, pools=pools, kernel=kernel)
     routers = RouterWatch(book=book, pools=pools, kernel=kernel, now=now)
     withheld = Withholding(book=book, pools=pools, kernel=kernel)
-    fences = Fences(book=book, client=client, checkpoint=checkpoint)
+    fences = Fences(book=book, pools=pools, kernel=kernel, client=client, checkpoint=checkpoint)
     reports = Reports(
         book=book,
         pools=pools,

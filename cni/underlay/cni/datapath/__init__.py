@@ -1,6 +1,6 @@
 """The node's datapath as data: a wish becomes a plan, a plan becomes steps, steps become one batch per namespace.
 
-shell            class Datapath: attach, detach, inspect, links, router, prepare_master
+shell            class Datapath: attach, detach, forget, inspect, links, router, prepare_master
 ├── calls          what goes in and out                         (pure)
 ├── attaching      one attachment: batches, undo, explain
 │   ├── attach       wish + facts + numbers → plan              (pure)
@@ -8,7 +8,7 @@ shell            class Datapath: attach, detach, inspect, links, router, prepare
 │   │   └── coordinator       veth0 and the way to the host     (pure)
 │   ├── plan         plan → steps, difference, inverse          (pure)
 │   └── batches      which step goes where                      (pure)
-├── detaching      one detachment; reaper: the links it left
+├── detaching      one detachment; reaper: the links it left; forgetting: what others know of it
 ├── hosting        the host itself, and its masters
 ├── tables         the host's nft tables, put back when a firewall flushes them
 │   └── withholding, egress   what keeps pods from metadata: nft, tc where nft cannot   (pure)

@@ -5,7 +5,7 @@ of a master have an address. None of this waits for RCU, so no ADD is held up by
 """
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_interface
 
 from underlay.cni.datapath import coordinator, lookup, netlink
@@ -19,7 +19,7 @@ from underlay.cni.datapath.reaper import Leftover
 from underlay.cni.datapath.wire import encode
 from underlay.core.identity import Mac
 
-_GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENXIO})
+_GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENXIO, errno.EAFNOSUPPORT})
 
 
 def detach_one(detach: Detach, *, namespaces: Namespaces, host: Channel, due: float) -> Leftover | None:
@@ -58,7 +58,7 @@ def _inside_pod(detach: Detach, namespaces: Namespaces) -> tuple[Identity | None
                 if not given or any(address.version == 6 for address in given):
                     given = namespaces.inside(descriptor, lambda: _observed(detach.ifname), path=detach.netns)
                 steps = [Remove(Addr(link=detach.ifname, address=address)) for address in given]
-                _apply(route, steps, {detach.ifname: found.index})
+                remove(route, steps, {detach.ifname: found.index})
                 return identity, found.index, [address.ip for address in given]
             finally:
                 route.close()
@@ -77,11 +77,12 @@ def _on_host(host: Channel, name: str, addresses: Sequence[IPAddress]) -> int:
         return 0
     steps = [Remove(coordinator.host_route(name, address)) for address in addresses]
     steps += [Remove(Neigh(link=name, address=address, mac=Mac(""))) for address in addresses]
-    _apply(host, steps, {name: veth.index})
+    remove(host, steps, {name: veth.index})
     return veth.index
 
 
-def _apply(channel: Channel, steps: Sequence[Remove], indexes: dict[str, int]) -> None:
+def remove(channel: Channel, steps: Sequence[Remove], indexes: Mapping[str, int]) -> None:
+    """What is there of it; ``indexes`` as in ``encode``."""
     for failure in channel.apply(encode(steps, indexes=indexes)):
         if failure.errno not in _GONE:
             raise KernelRefused(failure.errno, f"remove {steps[failure.position].object}", failure.reason)

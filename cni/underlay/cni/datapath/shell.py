@@ -1,8 +1,8 @@
 """The datapath of a node: attach, detach, inspect.
 
 Decisions are in ``attach`` and ``coordinator``, bytes in ``wire`` and ``nft``, what is carried out in ``attaching``,
-``detaching`` and ``hosting``, reading back in ``netlink``. Here they meet asyncio: every call is one piece of blocking
-work in a thread of ``namespaces``.
+``detaching``, ``forgetting`` and ``hosting``, reading back in ``netlink``. Here they meet asyncio: every call is one
+piece of blocking work in a thread of ``namespaces``.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from underlay.cni.datapath.calls import Attached, Detach, NodeFacts, PodLink
 from underlay.cni.datapath.channel import Channel
 from underlay.cni.datapath.detaching import detach_one
 from underlay.cni.datapath.errors import AddressBusy, DatapathError, InterfaceExists
+from underlay.cni.datapath.forgetting import forget
 from underlay.cni.datapath.model import IPAddress
 from underlay.cni.datapath.namespaces import Namespaces
 from underlay.cni.datapath.numbers import Numbering
@@ -159,6 +160,12 @@ class Datapath:
         if leftover is not None:
             self._leftovers.add(leftover)
             self._left.set()
+
+    async def forget(self, addresses: Collection[IPAddress], links: Mapping[str, Collection[str]]) -> None:
+        """Remove the neighbour entries for ``addresses`` on ``links``: names by the namespace's path, empty for the
+        host's. Succeeds where entry, link or namespace is gone.
+        """
+        await self._with_host(lambda host: forget(tuple(addresses), links, namespaces=self._namespaces, host=host))
 
     async def inspect(self, netns: str) -> tuple[PodLink, ...]:
         """The links of a pod, without loopback. Raises ``NamespaceGone``."""

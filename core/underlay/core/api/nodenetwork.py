@@ -22,6 +22,9 @@ in this one object:
     operator  records another pod, or nobody, in the SpiderIPBlock; lists the address for nobody here; then drops the
               recall
     agent     lifts the fence once its copy of this object has no such recall
+
+Before it answers either, the agent has the node's pods forget the addresses as neighbours: from then on they may be
+found elsewhere.
 """
 
 from typing import Annotated, Literal
