@@ -62,8 +62,9 @@ async def test_what_others_attached_is_not_taken_for_the_machines_limit(site: Si
 
 
 async def test_an_account_without_quota_is_told_and_not_asked_over_and_over(site: Site, apiserver: "ApiServer") -> None:
-    """The account has no interface more: one refusal is enough for all nodes, the provider's condition and an Event say
-    what to do, its room is what is there; nodes fill what they have; with a higher quota everything is made up for.
+    """The account has no interface more: one refusal is enough for all nodes of its two providers, whose conditions and
+    Events say what to do; their room is what is there; nodes fill what they have; with a higher quota everything is
+    made up for.
     """
     fault = {
         "operation": "CreateNetworkInterface",
@@ -73,31 +74,36 @@ async def test_an_account_without_quota_is_told_and_not_asked_over_and_over(site
         "count": 10_000,
     }
     site.sim.control("POST", "/faults", fault)
-    await site.add_provider()
-    nodes = [await site.add_node(f"n{number}") for number in range(4)]
+    one = await site.add_provider()
+    two = await site.add_provider(f"{one}-two", credentialsSecretRef={"name": one, "namespace": "default"})
+    nodes = [await site.add_node(f"n{number}", site=provider) for number, provider in enumerate((one, one, two, two))]
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(operator(site, apiserver.kubeconfig, subnet_seconds=20.0))
         for node in nodes:
             await stack.enter_async_context(agent(site, node))
         await site.bind(nodes[0], 8)
-        await eventually(lambda: _untold(site, "False", "AccountLimit"))
+        for provider in (one, two):
+            await eventually(partial(_untold, site, provider, "False", "AccountLimit"))
         for node in nodes[1:]:
             await site.bind(node, 8)
         for node in nodes:
             await eventually(partial(_unlike, site, node, interfaces=3, usable=5, room=0))
-        await eventually(lambda: _not_room(site, 0))
+        for provider in (one, two):
+            await eventually(partial(_not_room, site, provider, 0))
         for node in nodes[1:]:
             condition = await site.sufficient(node)
             assert condition is not None
             assert condition.message.partition(": ")[2].startswith("account: ")
             assert "quota" in condition.message
-        assert any("quota" in event.message for event in await site.events(site.name))
+        for provider in (one, two):
+            assert any("quota" in event.message for event in await site.events(provider))
         assert sum(site.calls()["CreateNetworkInterface"].values()) == 1
 
         site.sim.control("DELETE", "/faults")
         for node in nodes:
             await site.rest(node, addresses=12, interfaces=3, seconds=90)
-        await eventually(lambda: _untold(site, "True", "Given"))
+        for provider in (one, two):
+            await eventually(partial(_untold, site, provider, "True", "Given"))
 
 
 async def _unlike(site: Site, node: str, *, interfaces: int, usable: int, room: int, pods: int = 8) -> str:
@@ -114,14 +120,14 @@ async def _unsaid(site: Site, node: str, text: str) -> str:
     return "" if any(text in message for message in said) else f"{said}"
 
 
-async def _untold(site: Site, status: str, reason: str) -> str:
-    provider = await site.client.get(SpiderNetworkProvider, site.name)
-    found = [item for item in (provider.status.conditions if provider.status else []) if item.type == "Quota"]
+async def _untold(site: Site, provider: str, status: str, reason: str) -> str:
+    had = (await site.client.get(SpiderNetworkProvider, provider)).status
+    found = [item for item in (had.conditions if had else []) if item.type == "Quota"]
     return "" if [(item.status, item.reason) for item in found] == [(status, reason)] else f"{found}"
 
 
-async def _not_room(site: Site, room: int) -> str:
-    status = (await site.client.get(SpiderNetworkProvider, site.name)).status
+async def _not_room(site: Site, provider: str, room: int) -> str:
+    status = (await site.client.get(SpiderNetworkProvider, provider)).status
     return "" if status is not None and status.room == room else f"{status}"
 
 

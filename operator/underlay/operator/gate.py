@@ -1,6 +1,7 @@
 """The gate to a cloud, with crash points round every single write, and a memory of what is not permitted."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from underlay.core.api.conditions import rfc3339
@@ -9,6 +10,7 @@ from underlay.core.cloud.errors import Denied
 from underlay.core.cloud.limits import CallGate, Observer, unobserved
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.core.runtime.clock import Clock
+from underlay.operator.reconcile.advice import Advice
 from underlay.operator.steps import WarmStep
 
 T = TypeVar("T")
@@ -17,11 +19,21 @@ T = TypeVar("T")
 _ATTEMPTS = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The account has as many interfaces as it may have: ``told`` when it refused one more, ``until`` when none is
+    asked for.
+    """
+
+    until: float
+    told: Advice
+
+
 class SteppedGate(CallGate):
     """One account and region. A verb of a driver may be several writes, and may end between any two.
 
-    ``changed`` is called when an operation is refused for lack of a permission, when it works again, and when the
-    breaker's level changes.
+    ``quota`` is what the account refused, until it gave again. ``changed`` is called when an operation is refused for
+    lack of a permission, when it works again, and when the breaker's level changes.
     """
 
     def __init__(
@@ -41,6 +53,7 @@ class SteppedGate(CallGate):
         self._changed = changed
         self._denied: dict[str, Denied] = {}
         self._levels: dict[str, Level] = {}
+        self.quota: Quota | None = None
 
     @property
     def denied(self) -> Mapping[str, Denied]:

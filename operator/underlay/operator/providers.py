@@ -22,7 +22,7 @@ from underlay.core.identity import SubnetId
 from underlay.core.kube.client import KubeClient
 from underlay.core.runtime.clock import Clock
 from underlay.operator import credentials
-from underlay.operator.gate import SteppedGate
+from underlay.operator.gate import Quota, SteppedGate
 from underlay.operator.knownsubnets import KnownSubnets
 from underlay.operator.reconcile import support
 from underlay.operator.reconcile.advice import Advice, SecretUnreadable, advise
@@ -33,22 +33,11 @@ _PROBE_SECONDS = 4.0
 _SHORTEST_PROBE_SECONDS = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """The account has as many interfaces as it may have: ``told`` when it refused one more, ``until`` when none is
-    asked for.
-    """
-
-    until: float
-    told: Advice
-
-
 @dataclass(slots=True, kw_only=True)
 class Provider:
     """One provider as it is now. ``driver`` None: it cannot be loaded, ``problem`` says why. ``unread``: why its Secret
     cannot be read any more, while it goes on with what was there before; ``returning``: what keeps one that is being
-    deleted; ``quota``: what the account refused, until it gave again; ``reserved``: whether the blocks it names are
-    kept, once that was looked at.
+    deleted; ``reserved``: whether the blocks it names are kept, once that was looked at.
     """
 
     value: SpiderNetworkProvider
@@ -59,7 +48,6 @@ class Provider:
     problem: Advice | None = None
     unread: Advice | None = None
     returning: str = ""
-    quota: Quota | None = None
     reserved: Reserved | None = None
 
     @property
@@ -302,23 +290,24 @@ class Providers:
             self._log.warning("provider.unusable", provider=provider.name, reason=problem.reason, error=problem.message)
 
     def account_is_full(self, provider: Provider, told: Advice) -> None:
-        """No interface is asked for for a while, by any node of the provider."""
-        provider.quota = Quota(self._clock.monotonic() + self._subnet_seconds, told)
+        """No interface is asked for for a while, by any node of the account and region."""
+        provider.gate.quota = Quota(self._clock.monotonic() + self._subnet_seconds, told)
         self._report(provider)
 
     def account_gives(self, provider: Provider) -> None:
         """An interface was made."""
-        if provider.quota is not None:
-            provider.quota = None
+        if provider.gate.quota is not None:
+            provider.gate.quota = None
             self._report(provider)
 
     def account_full_seconds(self, provider: Provider) -> float | None:
         """Seconds until an interface may be asked for; None: now."""
-        wait = provider.quota.until - self._clock.monotonic() if provider.quota else 0.0
+        quota = provider.gate.quota
+        wait = quota.until - self._clock.monotonic() if quota else 0.0
         return wait if wait > 0 else None
 
     def _report(self, provider: Provider) -> None:
-        self._changed(provider.name)
+        self._told(provider.gate)
         self._served()
 
     def _served(self) -> None:
@@ -328,7 +317,7 @@ class Providers:
     def _gate(self, value: SpiderNetworkProvider) -> SteppedGate:
         account = _account(value)
         if account not in self._gates:
-            self._gates[account] = self._make_gate(value.metadata.name, lambda: self._told(account))
+            self._gates[account] = self._make_gate(value.metadata.name, lambda: self._told(self._gates.get(account)))
         return self._gates[account]
 
     def _hold(self, gate: SteppedGate) -> None:
@@ -346,9 +335,9 @@ class Providers:
                 self._providers[provider.name] = replace(provider)
         self._served()
 
-    def _told(self, account: tuple[str, ...]) -> None:
+    def _told(self, gate: SteppedGate | None) -> None:
         for provider in self.all():
-            if provider.gate is self._gates.get(account):
+            if provider.gate is gate:
                 self._changed(provider.name)
 
 

@@ -182,10 +182,8 @@ class Reports:
         if provider.returning:
             had = set_condition(had, RETURNED, "False", "Returning", provider.returning, now, generation)
         had = egress.told(had, provider.value.spec, provider.subnets.by_id.values(), now=now, generation=generation)
-        if provider.quota is not None:
-            had = set_condition(
-                had, QUOTA, "False", provider.quota.told.reason, provider.quota.told.message, now, generation
-            )
+        if (quota := provider.gate.quota) is not None:
+            had = set_condition(had, QUOTA, "False", quota.told.reason, quota.told.message, now, generation)
         elif any(condition.type == QUOTA for condition in had):
             had = set_condition(had, QUOTA, "True", "Given", "the account gave another interface", now, generation)
         if (reserved := provider.reserved) is not None:
