@@ -384,8 +384,9 @@ class WarmPool:
         with self._lanes.of(action).place(work.name) as placed:
             if not placed:
                 return False
+            planned = work.memory.fixed.step is None
             try:
-                if work.memory.fixed.step is not None:
+                if not planned:
                     await self._fixed.step(work)
                 elif isinstance(action, Release):
                     await self._pools.ask_release(work, action)
@@ -393,7 +394,9 @@ class WarmPool:
                     await self._writes.carry_out(work, action)
             except (CloudError, InvalidInput) as error:
                 if not self._learn_blocks(work, action, error):
-                    work.memory.act_at = self._clock.monotonic() + await self._trouble.tell(work, error)
+                    wait = await self._trouble.tell(work, error)
+                    elsewhere = planned and isinstance(error, Exhausted) and _left_alone(action)
+                    work.memory.act_at = self._clock.monotonic() + (0 if elsewhere else wait)
             else:
                 work.memory.failures = 0
         return True
@@ -445,3 +448,10 @@ class WarmPool:
             self._queue.add(name)
         else:
             self._queue.add_after(name, wait)
+
+
+def _left_alone(action: Action) -> bool:
+    """Whether plans do without this as long as its subnet is exhausted, so that the next one tells where else to ask.
+    They know what IPv4 addresses an interface may get, of IPv6 there are always enough.
+    """
+    return isinstance(action, Create) or (isinstance(action, Assign) and action.kind.family == 4)
