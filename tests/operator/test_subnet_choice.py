@@ -35,17 +35,17 @@ async def test_most_free_among_tagged_ones(site: Site, apiserver: "ApiServer") -
     one, two, three = [await site.add_node(name) for name in ("one", "two", "three")]
     async with operator(site, apiserver.kubeconfig, resync_seconds=1.0):
         # large: 27, 21, 15, 9; small: 14, 8.
-        assert await _grown(site, one, 1) == [large]
-        assert await _grown(site, one, 2) == [large, large]
-        assert await _grown(site, two, 1) == [large]
-        assert await _grown(site, two, 2) == [large, small]
+        assert await _grown(site, one, PODS) == [large]
+        assert await _grown(site, one, PODS, PODS) == [large, large]
+        assert await _grown(site, two, PODS) == [large]
+        assert await _grown(site, two, PODS, PODS) == [large, small]
 
         await asyncio.to_thread(_take, site, large, 9)
-        assert await _grown(site, three, 1) == [small]
+        assert await _grown(site, three, PODS) == [small]
 
         await asyncio.to_thread(_tag, site, later, tag)
         await eventually(lambda: _unread(site, later, free=59))
-        assert await _grown(site, three, 2) == [small, later]
+        assert await _grown(site, three, PODS, PODS) == [small, later]
 
 
 async def test_ordered_as_listed(site: Site, apiserver: "ApiServer") -> None:
@@ -58,18 +58,19 @@ async def test_ordered_as_listed(site: Site, apiserver: "ApiServer") -> None:
     await _provider(site, {"ids": [far, first, second, third], "policy": "ordered"})
     one, two = [await site.add_node(name) for name in ("one", "two")]
     async with operator(site, apiserver.kubeconfig, resync_seconds=1.0):
-        assert await _grown(site, one, 1) == [first]
-        assert await _grown(site, one, 2) == [first, second]
-        assert await _grown(site, two, 1) == [third]
+        assert await _grown(site, one, PODS) == [first]
+        assert await _grown(site, one, PODS, PODS) == [first, second]
+        assert await _grown(site, two, PODS) == [third]
 
         await asyncio.to_thread(_give_back, site, others)
         await eventually(lambda: _unread(site, first, free=27 - TAKEN))
-        assert await _grown(site, two, 2) == [third, first]
+        assert await _grown(site, two, PODS, PODS) == [third, first]
 
 
 async def test_spread_over_discovered_ones(site: Site, apiserver: "ApiServer") -> None:
     """A node's interfaces are in different subnets as long as there are any, whatever is free there. Its own subnet,
-    which has its primary interface, comes last; one that turns out to be empty is passed over at once.
+    which has its primary interface, comes last. One that turns out to be empty is passed over at once, whether a whole
+    interface was wanted of it or one more address.
     """
     full, other = _subnet(site, "10.80.2.0/27", **ROLE), _subnet(site, "10.80.2.32/27", **ROLE)
     _subnet(site, "10.80.4.0/24", zone=OTHER_ZONE, **ROLE)
@@ -78,10 +79,13 @@ async def test_spread_over_discovered_ones(site: Site, apiserver: "ApiServer") -
     one, two = [await site.add_node(name) for name in ("one", "two")]
     # What others take is not noticed by reading.
     async with operator(site, apiserver.kubeconfig, subnet_seconds=300.0):
-        assert sorted(await _grown(site, one, 2)) == sorted([full, other])
+        assert sorted(await _grown(site, one, PODS, PODS)) == sorted([full, other])
 
         await asyncio.to_thread(_take, site, full, 27 - TAKEN)
-        assert await _grown(site, two, 1) == [other]
+        assert await _grown(site, two, 3) == [other]
+
+        await asyncio.to_thread(_take, site, other, 27 - 5 - TAKEN - 4)
+        assert await _grown(site, two, 3, PODS) == [other, site.subnet]
 
 
 def _subnet(site: Site, cidr: str, *, zone: str = ZONE, **tags: str) -> str:
@@ -112,16 +116,16 @@ def _tag(site: Site, subnet: str, tags: dict[str, str]) -> None:
         ec2.create_tags(Resources=[subnet], Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
 
 
-async def _grown(site: Site, node: str, count: int) -> list[str]:
-    """The subnets of the node's ``count`` interfaces, in the order they were attached, with pods for all of them."""
-    await site.bind(node, PODS * count)
-    await eventually(lambda: _unfilled(site, node, count))
+async def _grown(site: Site, node: str, *addresses: int) -> list[str]:
+    """The subnets of the node's interfaces, as they were attached, once each has so many addresses for pods."""
+    await site.bind(node, sum(addresses))
+    await eventually(lambda: _unfilled(site, node, addresses))
     return [row["subnet"] for row in _made(site, node)]
 
 
-async def _unfilled(site: Site, node: str, count: int) -> str:
-    found = [len(row["addresses"]) for row in _made(site, node)]
-    return "" if found == [PODS] * count else f"addresses of interfaces: {found}"
+async def _unfilled(site: Site, node: str, addresses: tuple[int, ...]) -> str:
+    found = tuple(len(row["addresses"]) for row in _made(site, node))
+    return "" if found == addresses else f"addresses of interfaces: {found}, not {addresses}"
 
 
 def _made(site: Site, node: str) -> list[dict[str, Any]]:
