@@ -6,6 +6,7 @@ Cheaper than namespaces by far, so that a test can have many; journal, fences an
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from support.fleet import Fleet
@@ -15,12 +16,14 @@ from support.operator_site import cut_off, time_passes
 from support.ownership import Ownership
 from underlay.cni.datapath.attach import HostLink, Want
 from underlay.cni.datapath.calls import Attached, Detach
+from underlay.cni.datapath.solicitation import Router6
 from underlay.core.api.kubernetes import Pod
 from underlay.core.identity import Mac
 from underlay.core.kube.client import KubeClient
 from underlay.core.kube.reflector import Change, Reflector, Removed
 
 _LOOK_SECONDS = 0.2
+_ROUTER = Router6(address=IPv6Address("fe80:ec2::1"), lifetime_seconds=1800)
 
 
 class OwnedKernel(FakeKernel):
@@ -46,12 +49,13 @@ class OwnedKernel(FakeKernel):
         await super().detach(gone)
 
     def plug(self, macs: Iterable[str]) -> None:
-        """The machine's interfaces, as the cloud has them now."""
+        """The machine's interfaces, as the cloud has them now; a router answers on each."""
         wanted = {Mac(mac) for mac in macs}
         self.host = {mac: link for mac, link in self.host.items() if mac in wanted}
         for mac in sorted(wanted - self.host.keys()):
             index = max((link.index for link in self.host.values()), default=1) + 1
             self.host[mac] = HostLink(index=index, name=f"eth{index}", mac=mac, mtu=9001, up=False)
+        self.routers = {link.name: _ROUTER for link in self.host.values()}
 
 
 class Kubelet:
@@ -80,7 +84,7 @@ class Kubelet:
         attempt, leaving = 0, self._leaving[uid]
         while not leaving.is_set():
             try:
-                await self._node.add(pod, f"{uid}.{attempt}")
+                await self._node.add_any(pod, f"{uid}.{attempt}")
                 break
             except Refused:
                 await self._node.delete(pod, f"{uid}.{attempt}")

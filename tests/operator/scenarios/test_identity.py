@@ -26,7 +26,7 @@ LONG_SECONDS = 3
 """Enough for an agent and an operator to do what they must not."""
 
 
-@pytest.mark.parametrize("mode", cases("secondary"))
+@pytest.mark.parametrize("mode", cases("dual"))
 @pytest.mark.parametrize("machine_ends", [pytest.param(True, id="gone"), pytest.param(False, id="runs-on")])
 async def test_a_name_used_again_gets_nothing_of_the_machine_before(
     mode: Mode,
