@@ -51,7 +51,7 @@ KNOWN = (
     Mode(name="secondary", addresses={"mode": "secondaryIP"}),
     Mode(name="prefix", addresses={"mode": "prefix"}, whole=True, small="t3.nano", few=3, many=20),
     Mode(name="auto", addresses={"mode": "auto"}, whole=True, small="t3.nano", few=3, many=20),
-    Mode(name="ipv6", addresses={"mode": "secondaryIP", "families": ["ipv6"]}),
+    Mode(name="ipv6", addresses={"mode": "secondaryIP", "families": ["ipv6"]}, many=11),
     Mode(name="dual", addresses={"mode": "secondaryIP", "families": ["ipv4", "ipv6"]}),
 )
 
