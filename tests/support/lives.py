@@ -1,8 +1,12 @@
 """The life of a node from its first address to the end of its machine, for tests that disturb it anywhere."""
 
+from dataclasses import replace
+
+from support.agreement import Reading, allocations, usable
 from support.fleet import Fleet, fleet_of, numbered
 from support.modes import Mode
 from support.operator_site import Site, eventually
+from support.ranges import Ranges
 from underlay.core.api.kubernetes import Node
 from world.api import Api
 
@@ -13,22 +17,60 @@ async def whole_life(site: Site, api: Api, mode: Mode, *, seconds: float = 60) -
     """
     async with fleet_of(site, api, mode) as fleet:
         node = await site.add_node(instance=mode.small)
-        pods = numbered(f"{node}-p", mode.many)
         async with fleet.stand_ins():
             for count in (mode.few, mode.many, 0):
-                await fleet.start((pod, node) for pod in pods[:count])
-                await fleet.stop(pods[count:])
+                await _want(fleet, node, count)
                 await fleet.settled(seconds=seconds)
-            # With prefixes readings agree before the last step is made: a node may have more than it aims at.
-            await eventually(lambda: _unemptied(fleet, node), seconds=seconds)
+            await eventually(lambda: _unrest(fleet, node), seconds=seconds)
+            if _made(await fleet.reading(), node):
+                # Which addresses stay idle depends on who had left when others went, so they may be on an interface
+                # that was made for many. Now none goes before all have left, hence those of that interface do.
+                await _want(fleet, node, mode.many)
+                await fleet.settled(seconds=seconds)
+                await _cordon(fleet, node, cordoned=True)
+                await _want(fleet, node, 0)
+                await eventually(lambda: _held(fleet), seconds=seconds)
+                await _cordon(fleet, node, cordoned=False)
+                await eventually(lambda: _grown(fleet, node), seconds=seconds)
         site.terminate(node)
         await site.client.delete(Node, node)
         await eventually(lambda: site.pools(node))
         await eventually(lambda: site.network(node))
 
 
-async def _unemptied(fleet: Fleet, node: str) -> str:
+async def _want(fleet: Fleet, node: str, count: int) -> None:
+    pods = numbered(f"{node}-p", fleet.mode.many)
+    await fleet.start((pod, node) for pod in pods[:count])
+    await fleet.stop(pods[count:])
+
+
+async def _cordon(fleet: Fleet, node: str, *, cordoned: bool) -> None:
+    """A node that is gives nothing back."""
+    await fleet.site.client.merge_patch(Node, node, {"spec": {"unschedulable": cordoned}})
+
+
+async def _unrest(fleet: Fleet, node: str) -> list[str]:
+    """Why more is to come. With prefixes readings may agree before: a node may have more than it aims at."""
+    reading = replace(await fleet.reading(), loose=())
+    return reading.differences() + [f"{name} has nothing" for name, held in _made(reading, node).items() if not held]
+
+
+async def _grown(fleet: Fleet, node: str) -> list[str]:
     """The interfaces that were made for many must be gone again, and nothing be under way."""
-    reading = await fleet.reading()
-    left = len(reading.cloud(node)) - 1
-    return f"{left} interfaces are left" if left else "; ".join(reading.differences())
+    return [f"{name} is left" for name in _made(await fleet.reading(), node)] or await _unrest(fleet, node)
+
+
+async def _held(fleet: Fleet) -> list[str]:
+    """Addresses that the pools say are a pod's."""
+    return [address for pool in (await fleet.reading()).pools for address in allocations(pool)]
+
+
+def _made(reading: Reading, node: str) -> dict[str, Ranges]:
+    """Interfaces that the machine did not have from the beginning → what pods can get of each."""
+    return {
+        row["id"]: usable(row)
+        for row in reading.interfaces
+        if row["attachment"]
+        and row["attachment"]["instance"] == reading.machines[node]
+        and row["attachment"]["device_index"] > 0
+    }
