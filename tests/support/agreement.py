@@ -28,7 +28,8 @@ NODE = "underlay.spidernet.io/node"
 class Reading:
     """``machines``: Node → instance id. ``owners``: who holds what, in kernels or agents, of the whole site.
 
-    ``loose``: nodes that need not have precisely what they aim at: with whole prefixes there may be more.
+    ``loose``: nodes that need not have precisely what they aim at while they have pods: with whole prefixes there may
+    be more.
     """
 
     machines: Mapping[str, str]
@@ -60,6 +61,12 @@ class Reading:
             and row["attachment"]["instance"] == self.machines[node]
             and row["attachment"]["state"] == "attached"
         }
+
+    def made(self, node: str) -> list[Json]:
+        """Interfaces of its machine that it did not have from the beginning and that are ours."""
+        machine = self.machines[node]
+        attached = (row for row in self.interfaces if row["attachment"] and row["attachment"]["instance"] == machine)
+        return [row for row in attached if CLUSTER_TAG in row["tags"] and row["attachment"]["device_index"]]
 
     def _of_node(self, node: str) -> Iterator[str]:
         network, cloud = self.networks.get(node), self.cloud(node)
@@ -96,8 +103,9 @@ class Reading:
         demand = status.get("demand")
         if demand is None:
             yield "no demand"
-        elif node not in self.loose and not demand["usable"] == demand["target"] == usable_count:
+        elif not self._may_drain(node) and not demand["usable"] == demand["target"] == usable_count:
             yield f"addresses for {usable_count} pods, demand {demand}"
+        yield from (f"{row['id']} has nothing" for row in self.made(node) if not usable(row))
 
     def _may_drain(self, node: str) -> bool:
         """A prefix is released as a whole: the release stays open for as long as a pod has an address of it."""

@@ -1,12 +1,9 @@
 """The life of a node from its first address to the end of its machine, for tests that disturb it anywhere."""
 
-from dataclasses import replace
-
-from support.agreement import Reading, allocations, usable
+from support.agreement import allocations
 from support.fleet import Fleet, fleet_of, numbered
 from support.modes import Mode
 from support.operator_site import Site, eventually
-from support.ranges import Ranges
 from underlay.core.api.kubernetes import Node
 from world.api import Api
 
@@ -21,8 +18,7 @@ async def whole_life(site: Site, api: Api, mode: Mode, *, seconds: float = 60) -
             for count in (mode.few, mode.many, 0):
                 await _want(fleet, node, count)
                 await fleet.settled(seconds=seconds)
-            await eventually(lambda: _unrest(fleet, node), seconds=seconds)
-            if _made(await fleet.reading(), node):
+            if (await fleet.reading()).made(node):
                 # Which addresses stay idle depends on who had left when others went, so they may be on an interface
                 # that was made for many. Now none goes before all have left, hence those of that interface do.
                 await _want(fleet, node, mode.many)
@@ -49,28 +45,12 @@ async def _cordon(fleet: Fleet, node: str, *, cordoned: bool) -> None:
     await fleet.site.client.merge_patch(Node, node, {"spec": {"unschedulable": cordoned}})
 
 
-async def _unrest(fleet: Fleet, node: str) -> list[str]:
-    """Why more is to come. With prefixes readings may agree before: a node may have more than it aims at."""
-    reading = replace(await fleet.reading(), loose=())
-    return reading.differences() + [f"{name} has nothing" for name, held in _made(reading, node).items() if not held]
-
-
 async def _grown(fleet: Fleet, node: str) -> list[str]:
     """The interfaces that were made for many must be gone again, and nothing be under way."""
-    return [f"{name} is left" for name in _made(await fleet.reading(), node)] or await _unrest(fleet, node)
+    reading = await fleet.reading()
+    return [f"{row['id']} is left" for row in reading.made(node)] or reading.differences()
 
 
 async def _held(fleet: Fleet) -> list[str]:
     """Addresses that the pools say are a pod's."""
     return [address for pool in (await fleet.reading()).pools for address in allocations(pool)]
-
-
-def _made(reading: Reading, node: str) -> dict[str, Ranges]:
-    """Interfaces that the machine did not have from the beginning → what pods can get of each."""
-    return {
-        row["id"]: usable(row)
-        for row in reading.interfaces
-        if row["attachment"]
-        and row["attachment"]["instance"] == reading.machines[node]
-        and row["attachment"]["device_index"] > 0
-    }
