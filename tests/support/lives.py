@@ -8,7 +8,7 @@ from underlay.core.api.kubernetes import Node
 from world.api import Api
 
 
-async def whole_life(site: Site, api: Api, mode: Mode, *, seconds: float = 60) -> None:
+async def whole_life(site: Site, api: Api, mode: Mode, *, seconds: float = 120) -> None:
     """Few pods, many, none; every kind of write that the mode has happens, and readings agree after each. Then the
     machine ends, and nothing is left. The caller has an operator serve the site.
     """

@@ -103,7 +103,7 @@ class World:
         # An installation makes the Lease. Whoever had to make it himself waits ten seconds: it might have been deleted
         # under a living leader.
         await self.api.apply(_LEASE, namespace="kube-system")
-        self._start_operator()
+        self.record.remember(self._operator())
         self._start_runner()
         for spec in self.nodes:
             self._agents[spec.name] = self.record.remember(nodes.start_agent(spec, self.launch))
@@ -186,10 +186,15 @@ class World:
             await asyncio.sleep(0.2)
 
     def check_processes(self) -> None:
-        """Raises ``WorldFailed`` with the last words of a process that ended by itself."""
+        """Raises ``WorldFailed`` with the last words of a process that ended by itself. An operator that had to end,
+        since it could not renew its lease, is started again, as its Deployment does.
+        """
         for process in self.record.processes:
-            if not process.alive():
+            if process.alive():
+                continue
+            if process.name != "operator" or "LeaseLost" not in process.last_words():
                 raise WorldFailed(f"{process.name} ended by itself. It said last:\n{process.last_words()}")
+            self.record.replace(process, self._operator())
 
     @property
     def _runner_folder(self) -> Path:
@@ -232,7 +237,7 @@ class World:
         nodes.write_cni_configuration(spec, self.names)
         self.nodes.append(spec)
 
-    def _start_operator(self) -> None:
+    def _operator(self) -> Process:
         settings = {
             "kubeconfig": str(self.plane.kubeconfig),
             "identity": "demo",
@@ -246,7 +251,7 @@ class World:
         file.write_text(json.dumps(settings, indent=2))
         program = Path(sys.executable).with_name("underlay-operator")
         keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-        self._spawn("operator", [str(program), "--config", str(file)], environment={**os.environ, **keys})
+        return self._launch("operator", [str(program), "--config", str(file)], environment={**os.environ, **keys})
 
     def _start_runner(self) -> None:
         settings = runner.Settings(
@@ -263,11 +268,13 @@ class World:
         file.write_bytes(msgspec.json.encode(settings))
         self._spawn("runner", [sys.executable, "-m", "world.runner", str(file)])
 
-    def _spawn(self, name: str, command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> None:
-        process = spawn(
+    def _spawn(self, name: str, command: Sequence[str]) -> None:
+        self.record.remember(self._launch(name, command))
+
+    def _launch(self, name: str, command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Process:
+        return spawn(
             command, name=name, log=self.logs / f"{name}.log", detached=self._detached, environment=environment
         )
-        self.record.remember(process)
 
     async def _nodes_ready(self) -> str | None:
         found = {node["metadata"]["name"]: node for node in await self.api.items("/api/v1/nodes")}
