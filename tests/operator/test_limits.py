@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.operator_site import Site, agent, eventually, operator
+from underlay.core.api.meta import Condition
 from underlay.core.api.networkprovider import SpiderNetworkProvider
 from underlay.core.cloud.tags import CLUSTER
 
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from conftest import ApiServer
 
 pytestmark = pytest.mark.apiserver
+
+NO_QUOTA = {
+    "operation": "CreateNetworkInterface",
+    "kind": "error",
+    "code": "NetworkInterfaceLimitExceeded",
+    "message": "limit of 5000 network interfaces exceeded",
+    "count": 10_000,
+}
 
 
 async def test_what_a_machine_really_takes_is_learnt(site: Site, apiserver: "ApiServer") -> None:
@@ -61,19 +70,30 @@ async def test_what_others_attached_is_not_taken_for_the_machines_limit(site: Si
         await site.rest(node, addresses=12, interfaces=3, seconds=60)
 
 
+async def test_a_new_leader_does_not_think_that_an_account_gave(site: Site, apiserver: "ApiServer") -> None:
+    """Nothing was given when it comes, so what the condition told stays true until the account is asked again."""
+    site.sim.control("POST", "/faults", NO_QUOTA)
+    provider, node = await site.add_provider(), await site.add_node()
+    async with operator(site, apiserver.kubeconfig), agent(site, node):
+        await site.bind(node, 8)
+        await eventually(lambda: _untold(site, provider, "False", "AccountLimit"))
+    (before,) = await _quota(site, provider)
+
+    site.sim.control("DELETE", "/calls")
+    async with operator(site, apiserver.kubeconfig), agent(site, node):
+        await eventually(lambda: _unasked(site))
+        await eventually(lambda: _unlike(site, node, interfaces=3, usable=5, room=0))
+        (after,) = await _quota(site, provider)
+
+    assert (after.status, after.last_transition_time) == ("False", before.last_transition_time)
+
+
 async def test_an_account_without_quota_is_told_and_not_asked_over_and_over(site: Site, apiserver: "ApiServer") -> None:
     """The account has no interface more: one refusal is enough for all nodes of its two providers, whose conditions and
     Events say what to do; their room is what is there; nodes fill what they have; with a higher quota everything is
     made up for.
     """
-    fault = {
-        "operation": "CreateNetworkInterface",
-        "kind": "error",
-        "code": "NetworkInterfaceLimitExceeded",
-        "message": "limit of 5000 network interfaces exceeded",
-        "count": 10_000,
-    }
-    site.sim.control("POST", "/faults", fault)
+    site.sim.control("POST", "/faults", NO_QUOTA)
     one = await site.add_provider()
     two = await site.add_provider(f"{one}-two", credentialsSecretRef={"name": one, "namespace": "default"})
     nodes = [await site.add_node(f"n{number}", site=provider) for number, provider in enumerate((one, one, two, two))]
@@ -120,9 +140,17 @@ async def _unsaid(site: Site, node: str, text: str) -> str:
     return "" if any(text in message for message in said) else f"{said}"
 
 
-async def _untold(site: Site, provider: str, status: str, reason: str) -> str:
+async def _quota(site: Site, provider: str) -> list[Condition]:
     had = (await site.client.get(SpiderNetworkProvider, provider)).status
-    found = [item for item in (had.conditions if had else []) if item.type == "Quota"]
+    return [item for item in (had.conditions if had else []) if item.type == "Quota"]
+
+
+async def _unasked(site: Site) -> str:
+    return "" if "CreateNetworkInterface" in site.calls() else "no interface was asked for"
+
+
+async def _untold(site: Site, provider: str, status: str, reason: str) -> str:
+    found = await _quota(site, provider)
     return "" if [(item.status, item.reason) for item in found] == [(status, reason)] else f"{found}"
 
 

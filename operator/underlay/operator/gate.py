@@ -21,18 +21,18 @@ _ATTEMPTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The account has as many interfaces as it may have: ``told`` when it refused one more, ``until`` when none is
-    asked for.
+    """What an account answered the last time an interface was asked for: it gave one, or it has as many as it may have,
+    as ``refusal`` tells, and none is asked for ``until`` then.
     """
 
-    until: float
-    told: Advice
+    refusal: Advice | None = None
+    until: float = float("-inf")
 
 
 class SteppedGate(CallGate):
     """One account and region. A verb of a driver may be several writes, and may end between any two.
 
-    ``quota`` is what the account refused, until it gave again. ``changed`` is called when an operation is refused for
+    ``quota`` is None until an interface was asked for. ``changed`` is called when an operation is refused for
     lack of a permission, when it works again, and when the breaker's level changes.
     """
 

@@ -291,13 +291,13 @@ class Providers:
 
     def account_is_full(self, provider: Provider, told: Advice) -> None:
         """No interface is asked for for a while, by any node of the account and region."""
-        provider.gate.quota = Quota(self._clock.monotonic() + self._subnet_seconds, told)
+        provider.gate.quota = Quota(refusal=told, until=self._clock.monotonic() + self._subnet_seconds)
         self._report(provider)
 
     def account_gives(self, provider: Provider) -> None:
         """An interface was made."""
-        if provider.gate.quota is not None:
-            provider.gate.quota = None
+        if provider.gate.quota != Quota():
+            provider.gate.quota = Quota()
             self._report(provider)
 
     def account_full_seconds(self, provider: Provider) -> float | None:

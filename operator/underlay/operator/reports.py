@@ -182,9 +182,10 @@ class Reports:
         if provider.returning:
             had = set_condition(had, RETURNED, "False", "Returning", provider.returning, now, generation)
         had = egress.told(had, provider.value.spec, provider.subnets.by_id.values(), now=now, generation=generation)
-        if (quota := provider.gate.quota) is not None:
-            had = set_condition(had, QUOTA, "False", quota.told.reason, quota.told.message, now, generation)
-        elif any(condition.type == QUOTA for condition in had):
+        quota = provider.gate.quota
+        if quota is not None and (refusal := quota.refusal) is not None:
+            had = set_condition(had, QUOTA, "False", refusal.reason, refusal.message, now, generation)
+        elif quota is not None and any(condition.type == QUOTA for condition in had):
             had = set_condition(had, QUOTA, "True", "Given", "the account gave another interface", now, generation)
         if (reserved := provider.reserved) is not None:
             had = set_condition(had, RESERVED, reserved.status, reserved.reason, reserved.message, now, generation)
