@@ -60,8 +60,9 @@ lint: venv ## all static checks
 test: setup ## all tests of the CI tier; choose some with TESTS=tests/core
 	$(BIN)/pytest -m "not soak" $(or $(TESTS),tests)
 
-soak: setup ## the long counts
+soak: setup ## the long counts, and new examples for properties
 	$(BIN)/pytest -m soak $(or $(TESTS),tests)
+	$(if $(TESTS),,$(BIN)/pytest -m "not (soak or apiserver or netns or kernel)" --hypothesis-profile=explore tests)
 
 bench: setup ## Underlay beside the reference CNI chain; figures in build/bench/
 	$(BIN)/python -m bench

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["lab.plugin"]
 
-# How long an example takes on a busy machine says nothing.
-hypothesis.settings.register_profile("underlay", deadline=None)
+# How long an example takes on a busy machine says nothing. The same examples in every run: a change is judged by what
+# it changes. `make soak` looks for new ones, with --hypothesis-profile=explore.
+hypothesis.settings.register_profile("underlay", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)
 hypothesis.settings.load_profile("underlay")
 
 ROOT = Path(__file__).parents[1]
