@@ -97,14 +97,15 @@ async def test_a_restarted_agent_withholds_from_its_journal(node: NodeUnderTest)
     await node.wish(services=WISH)
     await node.pool("a", ["10.9.0.10"])
     await node.start()
-    await settled(lambda: node.kernel.withheld[0] != frozenset())
+    withheld = frozenset({ip_address(METADATA)}), frozenset({"eth0"})
+    await settled(lambda: node.kernel.withheld == withheld)
     await node.stop()
     node.kernel.withheld = frozenset(), frozenset()
     node.point_at("https://127.0.0.1:1")
 
     await node.start()
 
-    assert node.kernel.withheld == (frozenset({ip_address(METADATA)}), frozenset({"eth0"}))
+    assert node.kernel.withheld == withheld
 
 
 @pytest.mark.apiserver

@@ -1,16 +1,33 @@
 """The operator on a real API server and a simulated cloud: what nodes get, and what they give back."""
 
+import asyncio
+import json
 import time
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from controlplane import audit
-from support.operator_site import SETTLE_SECONDS, Site, agent, eventually, operator, time_passes
-from underlay.core.api.ippool import INTERFACE_ANNOTATION, MAC_ANNOTATION
+from support.operator_site import (
+    SETTLE_SECONDS,
+    Site,
+    agent,
+    end,
+    eventually,
+    lead_site,
+    operator,
+    settings_for,
+    time_passes,
+)
+from underlay.core.addresses import RangeSet
+from underlay.core.api.ippool import INTERFACE_ANNOTATION, MAC_ANNOTATION, PoolAllocation, render_allocations
 from underlay.core.api.kubernetes import Node
-from underlay.core.api.nodenetwork import Released
+from underlay.core.api.nodenetwork import AGENT_MANAGER, AgentStatus, Release, Released, SpiderNodeNetwork
 from underlay.core.kube.client import KubeClient
+from underlay.operator.steps import WarmStep
 
 if TYPE_CHECKING:
     from conftest import ApiServer
@@ -203,3 +220,56 @@ async def _not_called(site: Site, operation: str) -> str:
 async def _of_another_uid(site: Site, node: str, uid: str) -> str:
     network = await site.network(node)
     return "" if network and network.spec.node_uid not in ("", uid) else "still the old UID"
+
+
+async def test_a_leader_that_wakes_takes_nothing_from_a_pod(site: Site, apiserver: "ApiServer", tmp_path: Path) -> None:
+    """It was stopped when it had made sure that it may take addresses out of a pool. The next one kept them, a pod got
+    one, and then it goes on.
+    """
+    taken: list[tuple[str, str]] = []
+    answered: list[Released] = []
+
+    def stopped(step: str) -> None:
+        if step != WarmStep.POOL_CONFIRMED or not answered or taken:
+            return
+        pool, address = next((release.pool, address) for release in wanted for address in release.addresses)
+        taken.append((pool, address))
+        held = {"allocatedIPs": render_allocations({address: PoolAllocation(pod="default/p", pod_uid="u")})}
+        patch = ("patch", "--type=merge")
+        apiserver.plane.kubectl(*patch, "spidernodenetwork", node, "-p", json.dumps({"spec": {"release": []}}))
+        apiserver.plane.kubectl(
+            *patch, "spiderippool", pool, "--subresource=status", "-p", json.dumps({"status": held})
+        )
+
+    await site.add_provider()
+    node = await site.add_node()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(lead_site(site, settings_for(site, tmp_path), stopped))
+        await site.bind(node, 3)
+        await eventually(lambda: _not_usable(site, node, 8))
+        await site.bind(node, 0)
+        await eventually(lambda: _unasked(site, node))
+        network = await site.network(node)
+        wanted = network.spec.release if network else []
+        before = {pool.metadata.name: pool for pool in await site.pools(node)}
+        answered += [Released(id=release.id, fenced=release.addresses, held=[]) for release in wanted]
+        said = {"status": AgentStatus(journal_epoch="test", released=answered)}
+        await site.client.apply(SpiderNodeNetwork, node, said, manager=AGENT_MANAGER, subresource="status")
+        await eventually(lambda: _unasked(site, node, but=wanted))
+        await end(task)
+
+    ((name, address),) = taken
+    after = {pool.metadata.name: pool for pool in await site.pools(node)}[name]
+    assert ip_address(address) in RangeSet.parse(after.spec.ips or [], field="ips")
+    assert after.metadata.generation == before[name].metadata.generation, "it was without the address for a while"
+
+
+async def _not_usable(site: Site, node: str, count: int) -> str:
+    network = await site.network(node)
+    demand = network.status.demand if network and network.status else None
+    return "" if demand is not None and demand.usable == count else f"{demand}"
+
+
+async def _unasked(site: Site, node: str, but: Sequence[Release] = ()) -> str:
+    network = await site.network(node)
+    return "" if network and [item for item in network.spec.release if item not in but] else "no release is asked for"

@@ -16,7 +16,6 @@ from underlay.core.cloud.planning.actions import Release as ReleaseAction
 from underlay.core.identity import node_label_value
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
-from underlay.core.kube.optimistic import update
 from underlay.core.kube.reflector import Reflector
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.operator.cloudwrites import CloudWrites
@@ -26,6 +25,8 @@ from underlay.operator.reconcile import fences
 from underlay.operator.reconcile import pools as shapes
 from underlay.operator.records import Records, StolenRecord
 from underlay.operator.steps import WarmStep
+
+_ATTEMPTS = 10
 
 
 class NodePools:
@@ -170,18 +171,26 @@ class NodePools:
         self, work: NodeWork, seen: SpiderIPPool, change: Callable[[SpiderIPPool], SpiderIPPool | None]
     ) -> SpiderIPPool:
         """``change`` of a pool, only while its spec is as ``seen`` and, read after that, the node's record as we know
-        it: a leader that was stalled must not take addresses from pods that a later one has served.
+        it: a leader that was stalled must not take addresses from pods that a later one has served. When the agent
+        wrote meanwhile, both are looked at again: the later leader may have kept what was to go, and pods got it.
         """
-        await self._records.confirm(work.memory.network)
-
-        def decided(live: SpiderIPPool) -> SpiderIPPool | None:
+        for _ in range(_ATTEMPTS):
+            await self._records.confirm(work.memory.network)
+            self._step(WarmStep.POOL_CONFIRMED)
+            if (wanted := change(seen)) is None:
+                return seen
+            try:
+                return await self._client.replace(wanted)
+            except kube_errors.Conflict:
+                live = await self._client.get(SpiderIPPool, seen.metadata.name)
             if live.metadata.generation != seen.metadata.generation:
                 raise StolenRecord(
                     409, "Conflict", f"SpiderIPPool {seen.metadata.name} was written by another operator"
                 )
-            return change(live)
-
-        return await update(self._client, SpiderIPPool, seen.metadata.name, decided, start=seen)
+            seen = live
+        raise kube_errors.Conflict(
+            409, "Conflict", f"SpiderIPPool {seen.metadata.name} changes faster than it can be written"
+        )
 
     async def _unassign(self, work: NodeWork, fenced: frozenset[IPAddress]) -> None:
         """Addresses, and prefixes all of whose addresses are fenced; one call for each interface."""

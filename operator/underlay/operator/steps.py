@@ -19,6 +19,7 @@ class WarmStep(StrEnum):
     RECORDED = "warm.recorded"
     POOL_WRITING = "warm.pool-writing"
     POOL_CREATED = "warm.pool-created"
+    POOL_CONFIRMED = "warm.pool-confirmed"
     POOL_RESHAPED = "warm.pool-reshaped"
     POOL_DELETED = "warm.pool-deleted"
     RELEASE_ASKING = "warm.release-asking"
