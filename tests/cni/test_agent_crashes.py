@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.node import Crash, NodeUnderTest, Refused
+from support.observing import journaled
 from underlay.cni.datapath.errors import KernelRefused
 from underlay.cni.fences import FenceStep
-from underlay.cni.journal import decode
-from underlay.cni.state import State, replay
 from underlay.cni.verbs import Step
 from underlay.core.api.ippool import SpiderIPPool, parse_allocations
 
@@ -100,7 +99,7 @@ async def test_a_crash_at_any_step_changes_nothing_in_the_end(
     record_property("hits", checkpoint.hits)
     assert checkpoint.hits == 1
     assert node.kernel.problems == []
-    state = _journal(node)
+    state = journaled(node)
     assert set(state.ledger.held) == set(node.kernel.addresses())
     assert {claim.pod.name for claim in state.ledger.claims.values()} == {f"{node.name}-two", f"{node.name}-three"}
     assert state.ledger.fences == {}
@@ -162,8 +161,3 @@ async def _answered(node: NodeUnderTest, *, expected: bool) -> bool:
 async def _shown(node: NodeUnderTest, pool: SpiderIPPool, held: set[str]) -> bool:
     status = (await node.client.get(SpiderIPPool, pool.metadata.name)).status
     return status is not None and set(parse_allocations(status.allocated_ips)) == held
-
-
-def _journal(node: NodeUnderTest) -> State:
-    records, _ = decode((Path(node.settings.state_dir) / "journal").read_bytes())
-    return replay(records)

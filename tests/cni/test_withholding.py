@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.node import NodeUnderTest
-from support.observing import added, reported, settled
+from support.observing import added, journaled, reported, settled
 from underlay.cni.state import State
 from underlay.cni.withholding import wanted
 from underlay.core.api.meta import ObjectMeta
@@ -99,6 +99,7 @@ async def test_a_restarted_agent_withholds_from_its_journal(node: NodeUnderTest)
     await node.start()
     withheld = frozenset({ip_address(METADATA)}), frozenset({"eth0"})
     await settled(lambda: node.kernel.withheld == withheld)
+    await settled(lambda: wanted(journaled(node)) == withheld[0] and bool(journaled(node).pools))
     await node.stop()
     node.kernel.withheld = frozenset(), frozenset()
     node.point_at("https://127.0.0.1:1")

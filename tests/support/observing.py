@@ -3,8 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from support.node import NodeUnderTest, Refused
+from underlay.cni.journal import decode
+from underlay.cni.state import State, replay
 from underlay.core.api.endpoint import SpiderEndpoint
 from underlay.core.api.ippool import SpiderIPPool, parse_allocations
 from underlay.core.api.nodenetwork import SpiderNodeNetworkStatus
@@ -38,6 +41,12 @@ async def settled(holds: Callable[[], bool]) -> None:
             if holds():
                 return
             await asyncio.sleep(0.02)
+
+
+def journaled(node: NodeUnderTest) -> State:
+    """What the agent has written down by now."""
+    records, _ = decode((Path(node.settings.state_dir) / "journal").read_bytes())
+    return replay(records)
 
 
 async def released(node: NodeUnderTest, release: str) -> tuple[list[str], list[str]]:
