@@ -26,7 +26,9 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.filterwarnings("ignore:unclosed
 
 PER_CALL = (WarmStep.SENDING, WarmStep.ANSWERED)
 STEPS = tuple(step.value for step in WarmStep if step not in PER_CALL)
-LABELS = (*STEPS, *(f"{step}:{operation}" for operation in sorted(WRITES & SENT) for step in PER_CALL))
+CALLS = tuple(f"{step}:{operation}" for operation in sorted(WRITES & SENT) for step in PER_CALL)
+LABELS = (*(step for step in STEPS if step != WarmStep.POOL_CONFIRMED), *CALLS, WarmStep.POOL_CONFIRMED.value)
+"""Every ninth is in one story: of two that hide each other, at the end of a node, one would never be reached."""
 OFTEN = tuple(mode for mode in MODES if mode.name in ("secondary", "dual"))
 """Together these send every write; what other modes do beside is left to the long counts."""
 STORIES = 9
@@ -72,7 +74,8 @@ async def test_a_crash_at_any_step_changes_nothing_in_the_end(
         crashed.update(crash.crashes)
     record_property("hits", ", ".join(f"{label} {hits[label]} ({crashed[label]} crashes)" for label in sorted(hits)))
     assert set(STEPS) <= set(hits) <= set(LABELS)
-    assert nth > 1 or set(crashed) == set(hits)
+    # The stories share one API server: a node may be buried by another's operator, which knows no provider of it.
+    assert nth > 1 or set(hits) - set(crashed) <= {WarmStep.FAREWELL_POOLS_DELETED, WarmStep.FAREWELL_DONE}
 
 
 FAULTS: tuple[dict[str, object], ...] = (
