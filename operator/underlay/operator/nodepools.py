@@ -16,6 +16,7 @@ from underlay.core.cloud.planning.actions import Release as ReleaseAction
 from underlay.core.identity import node_label_value
 from underlay.core.kube import errors as kube_errors
 from underlay.core.kube.client import KubeClient
+from underlay.core.kube.optimistic import update
 from underlay.core.kube.reflector import Reflector
 from underlay.core.runtime.checkpoints import Checkpoint
 from underlay.operator.cloudwrites import CloudWrites
@@ -25,8 +26,6 @@ from underlay.operator.reconcile import fences
 from underlay.operator.reconcile import pools as shapes
 from underlay.operator.records import Records, StolenRecord
 from underlay.operator.steps import WarmStep
-
-_ATTEMPTS = 10
 
 
 class NodePools:
@@ -174,23 +173,19 @@ class NodePools:
         it: a leader that was stalled must not take addresses from pods that a later one has served. When the agent
         wrote meanwhile, both are looked at again: the later leader may have kept what was to go, and pods got it.
         """
-        for _ in range(_ATTEMPTS):
+
+        async def sure() -> None:
             await self._records.confirm(work.memory.network)
             self._step(WarmStep.POOL_CONFIRMED)
-            if (wanted := change(seen)) is None:
-                return seen
-            try:
-                return await self._client.replace(wanted)
-            except kube_errors.Conflict:
-                live = await self._client.get(SpiderIPPool, seen.metadata.name)
+
+        def decided(live: SpiderIPPool) -> SpiderIPPool | None:
             if live.metadata.generation != seen.metadata.generation:
                 raise StolenRecord(
                     409, "Conflict", f"SpiderIPPool {seen.metadata.name} was written by another operator"
                 )
-            seen = live
-        raise kube_errors.Conflict(
-            409, "Conflict", f"SpiderIPPool {seen.metadata.name} changes faster than it can be written"
-        )
+            return change(live)
+
+        return await update(self._client, SpiderIPPool, seen.metadata.name, decided, start=seen, sure=sure)
 
     async def _unassign(self, work: NodeWork, fenced: frozenset[IPAddress]) -> None:
         """Addresses, and prefixes all of whose addresses are fenced; one call for each interface."""
