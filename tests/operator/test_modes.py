@@ -10,7 +10,7 @@ import pytest
 from support import operator_site
 from support.agent import StandInAgent
 from support.operator_site import FAST, SETTLE_SECONDS, Site, agent, eventually, operator, time_passes
-from underlay.core.api.kubernetes import Node, Pod
+from underlay.core.api.kubernetes import Pod
 from underlay.core.api.networkprovider import SpiderNetworkProvider, SubnetStatus
 from underlay.core.kube.client import KubeClient
 
@@ -180,7 +180,7 @@ async def test_a_cordoned_node_is_left_alone(site: Site, apiserver: "ApiServer")
     async with operator(site, apiserver.kubeconfig), agent(site, node) as stand_in:
         await site.bind(node, 3)
         await site.rest(node, addresses=8, interfaces=2)
-        await site.client.merge_patch(Node, node, {"spec": {"unschedulable": True}})
+        await site.cordon(node, cordoned=True)
         await site.bind(node, 9)
         await eventually(partial(_held, stand_in, 9))
         assert len(_items(site, node)) == 9
@@ -188,7 +188,7 @@ async def test_a_cordoned_node_is_left_alone(site: Site, apiserver: "ApiServer")
         await time_passes(3 * SETTLE_SECONDS)
         assert len(_items(site, node)) == 9
 
-        await site.client.merge_patch(Node, node, {"spec": {"unschedulable": None}})
+        await site.cordon(node, cordoned=False)
         await site.rest(node, addresses=4, interfaces=1)
 
 

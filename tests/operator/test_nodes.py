@@ -23,7 +23,13 @@ from support.operator_site import (
     time_passes,
 )
 from underlay.core.addresses import RangeSet
-from underlay.core.api.ippool import INTERFACE_ANNOTATION, MAC_ANNOTATION, PoolAllocation, render_allocations
+from underlay.core.api.ippool import (
+    INTERFACE_ANNOTATION,
+    MAC_ANNOTATION,
+    PoolAllocation,
+    parse_allocations,
+    render_allocations,
+)
 from underlay.core.api.kubernetes import Node
 from underlay.core.api.nodenetwork import AGENT_MANAGER, AgentStatus, Release, Released, SpiderNodeNetwork
 from underlay.core.kube.client import KubeClient
@@ -58,7 +64,11 @@ async def test_supply_follows_demand_and_comes_to_rest(site: Site, apiserver: "A
             assert (pool.spec.subnet, pool.spec.gateway) == ("10.80.1.0/24", "10.80.1.1")
             assert row["attachment"]["delete_on_termination"]
 
+        # None goes before all have left: what stays idle is on the first interface then.
+        await site.cordon(node, cordoned=True)
         await site.bind(node, 0)
+        await eventually(lambda: _given(site, node))
+        await site.cordon(node, cordoned=False)
         await site.rest(node, addresses=4, interfaces=1)
 
         statuses = [number for request, number in _written(apiserver, start) if "networkproviders" in request.resource]
@@ -202,6 +212,15 @@ def _written(apiserver: "ApiServer", offset: int) -> list[tuple[audit.Request, i
 
 async def _lacks(held: set[str], count: int) -> str:
     return "" if len(held) == count else f"{len(held)} of {count} held"
+
+
+async def _given(site: Site, node: str) -> list[str]:
+    """Addresses that the pools say are a pod's."""
+    return [
+        address
+        for pool in await site.pools(node)
+        for address in parse_allocations(pool.status.allocated_ips if pool.status else None)
+    ]
 
 
 async def _no_release(site: Site, node: str) -> str:

@@ -23,10 +23,10 @@ async def whole_life(site: Site, api: Api, mode: Mode, *, seconds: float = 120) 
                 # that was made for many. Now none goes before all have left, hence those of that interface do.
                 await _want(fleet, node, mode.many)
                 await fleet.settled(seconds=seconds)
-                await _cordon(fleet, node, cordoned=True)
+                await site.cordon(node, cordoned=True)
                 await _want(fleet, node, 0)
                 await eventually(lambda: _held(fleet), seconds=seconds)
-                await _cordon(fleet, node, cordoned=False)
+                await site.cordon(node, cordoned=False)
                 await eventually(lambda: _grown(fleet, node), seconds=seconds)
         site.terminate(node)
         await site.client.delete(Node, node)
@@ -38,11 +38,6 @@ async def _want(fleet: Fleet, node: str, count: int) -> None:
     pods = numbered(f"{node}-p", fleet.mode.many)
     await fleet.start((pod, node) for pod in pods[:count])
     await fleet.stop(pods[count:])
-
-
-async def _cordon(fleet: Fleet, node: str, *, cordoned: bool) -> None:
-    """A node that is gives nothing back."""
-    await fleet.site.client.merge_patch(Node, node, {"spec": {"unschedulable": cordoned}})
 
 
 async def _grown(fleet: Fleet, node: str) -> list[str]:

@@ -121,6 +121,10 @@ class Site:
         for name in sorted(have - set(names)):
             await self.client.delete(Pod, name, "default")
 
+    async def cordon(self, node: str, *, cordoned: bool) -> None:
+        """A node that is gives nothing back."""
+        await self.client.merge_patch(Node, node, {"spec": {"unschedulable": cordoned}})
+
     def terminate(self, node: str) -> None:
         """The node's machine is gone from the cloud."""
         self.sim.control("DELETE", f"/instances/{self.nodes[node]}")
